@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,34 +13,40 @@
 
 #include "base/file.h"
 #include "base/status.h"
+#include "model/tensor_info.h"
 #include "tensor/dtype.h"
 
 namespace hadal {
-
-struct TensorInfo {
-  std::string name;
-  DType dtype;
-  std::vector<int64_t> shape;
-  uint64_t bytes = 0;   // of the whole tensor
-  uint32_t shard = 0;   // which file of the source
-  uint64_t offset = 0;  // of the first byte in that file
-};
 
 class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
 
-  /// Opens a model folder: model.safetensors, or model.safetensors.index.json and the shards it names.
+  /// Opens a model folder: model.safetensors, or model.safetensors.index.json and the shards it names; the single file
+  /// where both are there, as the reference library does. Other files of the folder are ignored.
   /// Everything is validated before this returns; no weight byte is read.
+  ///
+  /// kNotFound: no folder, no weights, a shard missing. kDataLoss: a file is not what its format says, or index and
+  /// shards disagree. kUnsupported, kResourceExhausted: beyond what hadal reads. Each names the file.
   static Result<std::unique_ptr<Checkpoint>> Open(const Path& dir);
+
+  /// Opens one .safetensors file by itself, with the same checks.
+  static Result<std::unique_ptr<Checkpoint>> OpenFile(const Path& file);
 
   /// All tensors, sorted by name.
   virtual std::span<const TensorInfo> tensors() const = 0;
   /// nullptr if there is none of that name.
   virtual const TensorInfo* Find(std::string_view name) const = 0;
+  /// The files' own notes (`__metadata__`); where two shards have the same key, the first shard's.
+  virtual const std::map<std::string, std::string>& metadata() const = 0;
+  /// What was opened, for messages.
+  virtual const Path& path() const = 0;
 
   /// Bytes [offset, offset + length) of `tensor`: a view of the mapped file where there is one, else read into
   /// `scratch`, whose size the call sets. Valid until the next call with the same scratch. Thread-safe.
+  /// The bytes may start at any address: they are not aligned to their dtype.
+  ///
+  /// kInvalidArgument if the range is not inside the tensor; kDataLoss if the file is known to have changed.
   virtual Result<std::span<const std::byte>> Read(const TensorInfo& tensor, uint64_t offset, uint64_t length,
                                                   std::vector<std::byte>& scratch) const = 0;
   /// The bytes will not be read again soon: the page cache may drop them. Never an error.
@@ -49,5 +56,10 @@ class Checkpoint {
 
   uint64_t TotalBytes() const;
 };
+
+/// A copy of the whole tensor `name`, which must be of that dtype exactly: row-major, of any shape.
+/// kNotFound if there is none of that name, kInvalidArgument if it is of another dtype.
+Result<std::vector<float>> ReadF32(const Checkpoint& checkpoint, std::string_view name);
+Result<std::vector<int64_t>> ReadI64(const Checkpoint& checkpoint, std::string_view name);
 
 }  // namespace hadal
