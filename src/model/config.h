@@ -18,7 +18,7 @@ enum class Scoring { kSigmoid, kSoftmax };
 
 /// How experts are chosen from scores (the config's topk_method).
 enum class TopkMethod {
-  kGreedy,              // the best of all
+  kGreedy,              // the best of all; n_group and topk_group stay 1
   kGroupLimitedGreedy,  // V2: groups ranked by their best score
   kNoauxTc,             // V3: scores + bias; groups ranked by the sum of their two best
 };
@@ -107,6 +107,12 @@ struct ModelConfig {
 /// kInvalidArgument: a key is missing, of the wrong type, out of range, or does not fit another (with the
 /// arithmetic). kUnsupported: an architecture or option that hadal does not have, by name.
 Result<ModelConfig> ParseConfig(std::string_view json, std::string_view name);
+
+/// What is allowed and probably not meant, one sentence each; empty for every published model.
+std::vector<std::string> ConfigWarnings(const ModelConfig& config);
+
+/// kInvalidArgument if the routed experts do not divide evenly over `ranks` (with the arithmetic).
+Status CheckExpertSplit(const ModelConfig& config, int64_t ranks);
 
 /// ParseConfig of dir/config.json, with the end-of-sequence ids of dir/generation_config.json added if it is there.
 Result<ModelConfig> LoadConfig(const Path& dir);
