@@ -23,8 +23,8 @@ tl::unexpected<Error> InFile(const Path& path, const Result<T>& result) {
 
 /// Mapped safetensors files, one or many, whose headers have been checked.
 ///
-/// A mapped file that somebody truncates raises SIGBUS when it is touched beyond its end. Each Read asks the file
-/// system first (well below a microsecond), which leaves only the moment between asking and touching.
+/// A mapped file that somebody truncates raises SIGBUS when it is touched beyond its end. Each Read asks the
+/// file system first (well below a microsecond), which leaves only the moment between asking and touching.
 class MappedCheckpoint final : public Checkpoint {
  public:
   explicit MappedCheckpoint(Path path) : path_(std::move(path)) {}
@@ -55,8 +55,8 @@ class MappedCheckpoint final : public Checkpoint {
 };
 
 Status MappedCheckpoint::AddFile(const Path& file) {
-  // Asked before opening: opening a pipe would wait for its other end. Links are followed, for the Hugging Face cache
-  // is made of them.
+  // Asked before opening: opening a pipe would wait for its other end. Links are followed, for the Hugging
+  // Face cache is made of them.
   std::error_code ignored;
   const auto type = std::filesystem::status(file, ignored).type();
   if (type != std::filesystem::file_type::not_found && type != std::filesystem::file_type::regular)
@@ -84,9 +84,10 @@ Status MappedCheckpoint::Sort() {
   auto same_name = [](const TensorInfo& a, const TensorInfo& b) { return a.name == b.name; };
   const auto twin = std::adjacent_find(tensors_.begin(), tensors_.end(), same_name);
   if (twin != tensors_.end())
-    return DataLoss("{}: tensor '{}' is in two shards, {} and {}; they are of different models or of a broken "
-                    "conversion", path_.string(), Shown(twin->name), FileName(twin->shard),
-                    FileName(std::next(twin)->shard));
+    return DataLoss(
+        "{}: tensor '{}' is in two shards, {} and {}; they are of different models or of a broken "
+        "conversion",
+        path_.string(), Shown(twin->name), FileName(twin->shard), FileName(std::next(twin)->shard));
   return {};
 }
 
@@ -96,14 +97,17 @@ Status MappedCheckpoint::CheckAgainst(const std::vector<IndexEntry>& index) cons
   auto tensor = tensors_.begin();
   while (entry != index.end() || tensor != tensors_.end()) {
     if (tensor == tensors_.end() || (entry != index.end() && entry->tensor < tensor->name))
-      return DataLoss("{} says that tensor '{}' is in {}, and no shard holds it; copy or download the folder again",
-                      where, Shown(entry->tensor), entry->file);
+      return DataLoss(
+          "{} says that tensor '{}' is in {}, and no shard holds it; copy or download the folder again",
+          where, Shown(entry->tensor), entry->file);
     if (entry == index.end() || tensor->name < entry->tensor)
-      return DataLoss("{} does not name tensor '{}', which {} holds; index and shards are of different models", where,
-                      Shown(tensor->name), FileName(tensor->shard));
+      return DataLoss(
+          "{} does not name tensor '{}', which {} holds; index and shards are of different models", where,
+          Shown(tensor->name), FileName(tensor->shard));
     if (entry->file != FileName(tensor->shard))
-      return DataLoss("{} says that tensor '{}' is in {}, and it is in {}; index and shards are of different models",
-                      where, Shown(entry->tensor), entry->file, FileName(tensor->shard));
+      return DataLoss(
+          "{} says that tensor '{}' is in {}, and it is in {}; index and shards are of different models",
+          where, Shown(entry->tensor), entry->file, FileName(tensor->shard));
     ++entry;
     ++tensor;
   }
@@ -116,11 +120,11 @@ const TensorInfo* MappedCheckpoint::Find(std::string_view name) const {
   return found != tensors_.end() && found->name == name ? &*found : nullptr;
 }
 
-Result<std::span<const std::byte>> MappedCheckpoint::Read(const TensorInfo& tensor, uint64_t offset, uint64_t length,
-                                                          std::vector<std::byte>&) const {
+Result<std::span<const std::byte>> MappedCheckpoint::Read(const TensorInfo& tensor, uint64_t offset,
+                                                          uint64_t length, std::vector<std::byte>&) const {
   if (offset > tensor.bytes || length > tensor.bytes - offset)
-    return InvalidArgument("{}: bytes {} and {} more of tensor '{}' were asked for, it has {}", path_.string(), offset,
-                           length, Shown(tensor.name), tensor.bytes);
+    return InvalidArgument("{}: bytes {} and {} more of tensor '{}' were asked for, it has {}",
+                           path_.string(), offset, length, Shown(tensor.name), tensor.bytes);
   HADAL_CHECK(tensor.shard < files_.size(), "tensor '{}' is of another checkpoint", tensor.name);
   const MappedFile& file = files_[tensor.shard];
   HADAL_CHECK(tensor.offset <= file.bytes().size() && tensor.bytes <= file.bytes().size() - tensor.offset,
@@ -181,7 +185,8 @@ Result<std::vector<T>> ReadAll(const Checkpoint& checkpoint, std::string_view na
     return InvalidArgument("{}: tensor '{}' is {}, {} is needed", checkpoint.path().string(), Shown(name),
                            DTypeName(tensor->dtype), DTypeName(dtype));
   std::vector<std::byte> scratch;
-  ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, checkpoint.Read(*tensor, 0, tensor->bytes, scratch));
+  ASSIGN_OR_RETURN(const std::span<const std::byte> bytes,
+                   checkpoint.Read(*tensor, 0, tensor->bytes, scratch));
   std::vector<T> values(bytes.size() / sizeof(T));
   if (!values.empty()) std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
   return values;
@@ -193,9 +198,11 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const Path& dir) {
   std::error_code ignored;
   const auto type = std::filesystem::status(dir, ignored).type();
   if (type == std::filesystem::file_type::not_found)
-    return NotFound("{}: no such folder; give the folder that holds config.json and the weights", dir.string());
+    return NotFound("{}: no such folder; give the folder that holds config.json and the weights",
+                    dir.string());
   if (type != std::filesystem::file_type::directory)
-    return InvalidArgument("{} is not a folder; give the folder that holds config.json and the weights", dir.string());
+    return InvalidArgument("{} is not a folder; give the folder that holds config.json and the weights",
+                           dir.string());
   if (Has(dir, kSingleFile)) return OpenFile(dir / kSingleFile);
   if (Has(dir, kIndexFile)) return OpenSharded(dir);
   return NotFound("{} holds no weights: neither {} nor {} is there, the formats that are read", dir.string(),

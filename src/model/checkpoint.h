@@ -1,5 +1,5 @@
-// The one seam through which weights are read: a name gives dtype, shape and bytes. What lies behind it (plain or
-// sealed files, one shard or many) is no business of the loader.
+// The one seam through which weights are read: a name gives dtype, shape and bytes. What lies behind it
+// (plain or sealed files, one shard or many) is no business of the loader.
 #pragma once
 
 #include <cstddef>
@@ -22,12 +22,13 @@ class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
 
-  /// Opens a model folder: model.safetensors, or model.safetensors.index.json and the shards it names; the single file
-  /// where both are there, as the reference library does. Other files of the folder are ignored.
+  /// Opens a model folder: model.safetensors, or model.safetensors.index.json and the shards it names; the
+  /// single file where both are there, as the reference library does. Other files of the folder are ignored.
   /// Everything is validated before this returns; no weight byte is read.
   ///
-  /// kNotFound: no folder, no weights, a shard missing. kDataLoss: a file is not what its format says, or index and
-  /// shards disagree. kUnsupported, kResourceExhausted: beyond what hadal reads. Each names the file.
+  /// kNotFound: no folder, no weights, a shard missing. kDataLoss: a file is not what its format says, or
+  /// index and shards disagree. kUnsupported, kResourceExhausted: beyond what hadal reads. Each names the
+  /// file.
   static Result<std::unique_ptr<Checkpoint>> Open(const Path& dir);
 
   /// Opens one .safetensors file by itself, with the same checks.
@@ -42,8 +43,8 @@ class Checkpoint {
   /// What was opened, for messages.
   virtual const Path& path() const = 0;
 
-  /// Bytes [offset, offset + length) of `tensor`: a view of the mapped file where there is one, else read into
-  /// `scratch`, whose size the call sets. Valid until the next call with the same scratch. Thread-safe.
+  /// Bytes [offset, offset + length) of `tensor`: a view of the mapped file where there is one, else read
+  /// into `scratch`, whose size the call sets. Valid until the next call with the same scratch. Thread-safe.
   /// The bytes may start at any address: they are not aligned to their dtype.
   ///
   /// kInvalidArgument if the range is not inside the tensor; kDataLoss if the file is known to have changed.

@@ -20,8 +20,8 @@ std::vector<int64_t> ShapeOf(const Checkpoint& checkpoint, std::string_view name
 }
 
 TEST(Checkpoint, OpensTheGoldenFolders) {
-  for (const char* name : {"v3-tiny-f32", "v3-tiny-bf16", "v3-tiny-fp8", "moonlight-tiny", "v2lite-tiny",
-                           "v3-tiny-mtp"}) {
+  for (const char* name :
+       {"v3-tiny-f32", "v3-tiny-bf16", "v3-tiny-fp8", "moonlight-tiny", "v2lite-tiny", "v3-tiny-mtp"}) {
     SCOPED_TRACE(name);
     const auto model = Checkpoint::Open(Golden(name));
     ASSERT_TRUE(model) << model.error().message;
@@ -47,7 +47,8 @@ TEST(Checkpoint, GoldenShapesAreThoseOfTheirConfigs) {
   ASSERT_TRUE(down);
   EXPECT_EQ(down->dtype, DType::kF8E4M3);
   EXPECT_EQ(down->shape[0], 576);
-  EXPECT_EQ(ShapeOf(**fp8, down->name + "_scale_inv"), (std::vector<int64_t>{5, (down->shape[1] + 127) / 128}));
+  EXPECT_EQ(ShapeOf(**fp8, down->name + "_scale_inv"),
+            (std::vector<int64_t>{5, (down->shape[1] + 127) / 128}));
   EXPECT_EQ((*fp8)->Find("model.layers.0.self_attn.kv_a_proj_with_mqa"), nullptr);
   EXPECT_EQ((*fp8)->Find(""), nullptr);
   EXPECT_EQ((*fp8)->Find("~"), nullptr);
@@ -64,7 +65,8 @@ using CheckpointTest = TempFolderTest;
 /// {"weight_map": {…}} of "tensor:file" pairs.
 std::string Index(const std::vector<std::pair<std::string, std::string>>& map) {
   std::string json;
-  for (const auto& [tensor, file] : map) json += fmt::format("{}\"{}\":\"{}\"", json.empty() ? "" : ",", tensor, file);
+  for (const auto& [tensor, file] : map)
+    json += fmt::format("{}\"{}\":\"{}\"", json.empty() ? "" : ",", tensor, file);
   return R"({"metadata":{"total_size":8},"weight_map":{)" + json + "}}";
 }
 
@@ -101,13 +103,15 @@ TEST_F(CheckpointTest, ShardsAreMerged) {
 TEST_F(CheckpointTest, IndexAndShardsMustAgree) {
   Put("s1.safetensors", SafetensorsBytes(OneTensor("a"), 4));
   Put("s2.safetensors", SafetensorsBytes(OneTensor("b"), 4));
-  auto expect = [&](const std::vector<std::pair<std::string, std::string>>& map, Code code, std::string_view part) {
+  auto expect = [&](const std::vector<std::pair<std::string, std::string>>& map, Code code,
+                    std::string_view part) {
     SCOPED_TRACE(part);
     Put("model.safetensors.index.json", Index(map));
     ExpectError(Checkpoint::Open(folder_), code, part);
   };
   const char *s1 = "s1.safetensors", *s2 = "s2.safetensors";
-  expect({{"a", s1}, {"b", s2}, {"c", s2}}, Code::kDataLoss, "'c' is in s2.safetensors, and no shard holds it");
+  expect({{"a", s1}, {"b", s2}, {"c", s2}}, Code::kDataLoss,
+         "'c' is in s2.safetensors, and no shard holds it");
   expect({{"a", s1}, {"b", "s3.safetensors"}}, Code::kNotFound, "s3.safetensors is missing");
   expect({{"a", s2}, {"b", s1}}, Code::kDataLoss, "'a' is in s2.safetensors, and it is in s1.safetensors");
   expect({{"c", s1}, {"b", s2}}, Code::kDataLoss, "does not name tensor 'a', which s1.safetensors holds");
@@ -122,8 +126,8 @@ TEST_F(CheckpointTest, IndexAndShardsMustAgree) {
 
 TEST_F(CheckpointTest, IndexCannotLeadOutOfTheFolder) {
   Put("s.safetensors", SafetensorsBytes(OneTensor("a"), 4));
-  for (const char* name : {"../s.safetensors", "/etc/s.safetensors", "sub/s.safetensors", "..", ".safetensors", "",
-                           "a\\\\s.safetensors", "s\\u0000.safetensors"}) {
+  for (const char* name : {"../s.safetensors", "/etc/s.safetensors", "sub/s.safetensors", "..",
+                           ".safetensors", "", "a\\\\s.safetensors", "s\\u0000.safetensors"}) {
     SCOPED_TRACE(name);
     Put("model.safetensors.index.json", Index({{"a", name}}));
     ExpectError(Checkpoint::Open(folder_), Code::kDataLoss, "is not a plain file name");
@@ -146,7 +150,8 @@ TEST_F(CheckpointTest, BrokenIndexIsRefused) {
   expect(R"({"weight_map":{"a":1}})", "the file of tensor 'a' is not a string");
   expect(R"({"weight_map":{"a":"s.safetensors","a":"s.safetensors"}})", "names tensor 'a' twice");
   expect("{\"weight_map\":{\"\xff\":\"s.safetensors\"}}", "not valid UTF-8");
-  expect(R"({"weight_map":)" + std::string(1000, '[') + std::string(1000, ']') + "}", "nested more than 16 deep");
+  expect(R"({"weight_map":)" + std::string(1000, '[') + std::string(1000, ']') + "}",
+         "nested more than 16 deep");
 }
 
 TEST_F(CheckpointTest, LinksAreFollowedAndPipesRefused) {
@@ -191,11 +196,13 @@ TEST_F(CheckpointTest, ChangedWhileMapped) {
     if (kind == 2) {
       std::fstream(path, std::ios::in | std::ios::out) << "\x7f";
       // The clock of file times ticks every few milliseconds; a tick later is what a real change shows.
-      std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() + std::chrono::seconds(1));
+      std::filesystem::last_write_time(
+          path, std::filesystem::file_time_type::clock::now() + std::chrono::seconds(1));
     }
     ExpectError((*checkpoint)->Verify(), Code::kDataLoss, "changed while it was read");
     std::vector<std::byte> scratch;
-    ExpectError((*checkpoint)->Read(*(*checkpoint)->Find("a"), 0, 4, scratch), Code::kDataLoss, "changed while");
+    ExpectError((*checkpoint)->Read(*(*checkpoint)->Find("a"), 0, 4, scratch), Code::kDataLoss,
+                "changed while");
     ExpectGoodFileOpens();
   }
   // Replacing the file by another leaves the mapped one as it was.
@@ -213,8 +220,8 @@ TEST(Checkpoint, ManyThreadsReadTheSameBytes) {
     uint64_t total = 0;
     std::vector<std::byte> scratch;
     for (const TensorInfo& tensor : (*checkpoint)->tensors()) {
-      for (std::byte b : (*checkpoint)->Read(tensor, 0, tensor.bytes, scratch).value())
-        total = total * 31 + std::to_integer<uint64_t>(b);
+      const auto bytes = (*checkpoint)->Read(tensor, 0, tensor.bytes, scratch).value();
+      for (std::byte b : bytes) total = total * 31 + std::to_integer<uint64_t>(b);
       (*checkpoint)->Release(tensor, 0, tensor.bytes);
     }
     return total;

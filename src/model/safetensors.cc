@@ -39,7 +39,8 @@ Result<std::map<std::string, std::string>> ReadMetadata(element value) {
   std::map<std::string, std::string> metadata;
   for (auto field : object) {
     std::string_view text;
-    if (field.value.get(text)) return DataLoss("__metadata__: the value of '{}' is not a string", Shown(field.key));
+    if (field.value.get(text))
+      return DataLoss("__metadata__: the value of '{}' is not a string", Shown(field.key));
     if (!metadata.emplace(field.key, text).second)
       return DataLoss("__metadata__ has the key '{}' twice", Shown(field.key));
   }
@@ -136,7 +137,8 @@ Result<SafetensorsHeader> ReadEntries(simdjson::dom::object root) {
       return ResourceExhausted("the header names more than the {} tensors that one file may hold",
                                kMaxCheckpointTensors);
     auto entry = ReadEntry(field.key, field.value);
-    if (!entry) return MakeError(entry.error().code, "tensor '{}': {}", Shown(field.key), entry.error().message);
+    if (!entry)
+      return MakeError(entry.error().code, "tensor '{}': {}", Shown(field.key), entry.error().message);
     header.tensors.push_back(std::move(*entry));
   }
   return header;
@@ -154,20 +156,24 @@ Status CheckCoverage(const std::vector<TensorInfo>& tensors, uint64_t data_size)
   for (uint32_t i : order) {
     const TensorInfo& tensor = tensors[i];
     if (tensor.offset < covered)
-      return DataLoss("tensors '{}' and '{}' overlap: the one ends at byte {} of the data, the other begins at {}",
-                      Shown(last->name), Shown(tensor.name), covered, tensor.offset);
+      return DataLoss(
+          "tensors '{}' and '{}' overlap: the one ends at byte {} of the data, the other begins at {}",
+          Shown(last->name), Shown(tensor.name), covered, tensor.offset);
     if (tensor.offset > covered)
-      return DataLoss("bytes {} to {} of the data, before tensor '{}', belong to no tensor", covered, tensor.offset,
-                      Shown(tensor.name));
+      return DataLoss("bytes {} to {} of the data, before tensor '{}', belong to no tensor", covered,
+                      tensor.offset, Shown(tensor.name));
     covered = tensor.offset + tensor.bytes;  // both come from numbers below 2^63
     last = &tensor;
   }
   if (covered > data_size)
-    return DataLoss("tensor '{}' ends at byte {} of the data, and the file ends at {}: it is cut off; copy or "
-                    "download it again", Shown(last->name), covered, data_size);
+    return DataLoss(
+        "tensor '{}' ends at byte {} of the data, and the file ends at {}: it is cut off; copy or "
+        "download it again",
+        Shown(last->name), covered, data_size);
   if (covered < data_size)
-    return DataLoss("the last {} bytes of the file belong to no tensor: the tensors end at byte {} of {} of the data",
-                    data_size - covered, covered, data_size);
+    return DataLoss(
+        "the last {} bytes of the file belong to no tensor: the tensors end at byte {} of {} of the data",
+        data_size - covered, covered, data_size);
   return {};
 }
 
@@ -183,10 +189,13 @@ Result<uint64_t> SafetensorsDataBegin(std::span<const std::byte> prefix, uint64_
     return DataLoss("this is a Git LFS pointer, not the weights; run `git lfs pull` in the model's folder");
   const uint64_t length = LoadLittleEndian64(prefix);
   if (length > file_size - kLengthBytes)
-    return DataLoss("the header should be {} bytes long, and the file has {} after the length: it is cut off, or is "
-                    "no safetensors file", length, file_size - kLengthBytes);
+    return DataLoss(
+        "the header should be {} bytes long, and the file has {} after the length: it is cut off, or is "
+        "no safetensors file",
+        length, file_size - kLengthBytes);
   if (length > kMaxSafetensorsHeaderBytes)
-    return ResourceExhausted("the header is {} bytes long, the format allows {}", length, kMaxSafetensorsHeaderBytes);
+    return ResourceExhausted("the header is {} bytes long, the format allows {}", length,
+                             kMaxSafetensorsHeaderBytes);
   return kLengthBytes + length;
 }
 
@@ -196,7 +205,8 @@ Result<SafetensorsHeader> ParseSafetensorsHeader(std::span<const std::byte> pref
     return InvalidArgument("{} bytes of the file were given to read its header, {} are needed", prefix.size(),
                            data_begin);
   const std::string_view text = AsText(prefix.subspan(kLengthBytes, data_begin - kLengthBytes));
-  if (!text.starts_with('{')) return DataLoss("the header does not begin with '{{': this is no safetensors file");
+  if (!text.starts_with('{'))
+    return DataLoss("the header does not begin with '{{': this is no safetensors file");
 
   simdjson::dom::parser parser;
   ASSIGN_OR_RETURN(const element root, ParseBoundedJson(parser, text, "the header"));

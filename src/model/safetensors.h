@@ -1,9 +1,10 @@
 // The safetensors format: what the head of a file says, checked in full before a byte of it is believed.
 //
-// A file is: u64 little-endian length of the header, the header (a JSON object, spaces may follow it), the data.
-// The header's entries are `"name": {"dtype", "shape", "data_offsets": [begin, end]}`, offsets counted from the end of
-// the header, and optionally `"__metadata__"`, a map of strings. The tensors cover the data exactly, without holes and
-// without overlaps. Source: the format section of github.com/huggingface/safetensors.
+// A file is: u64 little-endian length of the header, the header (a JSON object, spaces may follow it), the
+// data. The header's entries are `"name": {"dtype", "shape", "data_offsets": [begin, end]}`, offsets counted
+// from the end of the header, and optionally `"__metadata__"`, a map of strings. The tensors cover the data
+// exactly, without holes and without overlaps. Source: the format section of
+// github.com/huggingface/safetensors.
 //
 // Nothing here knows files; bytes come in, so that it can be fuzzed.
 #pragma once
@@ -33,13 +34,15 @@ struct SafetensorsHeader {
   uint64_t data_begin = 0;  // of the data, from the file's first byte
 };
 
-/// Where the data begins (8 + the header's length), from the file's first bytes: at least 8 of them, if it has as many.
+/// Where the data begins (8 + the header's length), from the file's first bytes: at least 8 of them, if it
+/// has as many.
 ///
 /// kDataLoss if the file cannot hold such a header; kResourceExhausted if the header is beyond the limit.
 Result<uint64_t> SafetensorsDataBegin(std::span<const std::byte> prefix, uint64_t file_size);
 
-/// Reads and checks the header of a file of `file_size` bytes, of which `prefix` is the beginning: the whole file, or at
-/// least as much as SafetensorsDataBegin says (kInvalidArgument otherwise). No byte after the header is touched.
+/// Reads and checks the header of a file of `file_size` bytes, of which `prefix` is the beginning: the whole
+/// file, or at least as much as SafetensorsDataBegin says (kInvalidArgument otherwise). No byte after the
+/// header is touched.
 ///
 /// kDataLoss names the tensor and what is wrong; kUnsupported: an unknown dtype, or more dimensions than
 /// kMaxTensorRank; kResourceExhausted: beyond a limit above. Messages name no file: the caller knows it.
@@ -54,8 +57,8 @@ struct IndexEntry {
 
 /// Reads and checks the text of a model.safetensors.index.json: its weight_map, sorted by tensor name.
 ///
-/// File names are plain names of the same folder that end in ".safetensors"; anything that could lead out of the folder
-/// is kDataLoss. `metadata.total_size` is not read: published folders have it wrong, and nothing follows from it.
+/// File names are plain names of the same folder that end in ".safetensors"; anything that could lead out of
+/// the folder is kDataLoss, another ending kUnsupported. `metadata` is not read: nothing follows from it.
 Result<std::vector<IndexEntry>> ParseSafetensorsIndex(std::string_view text);
 
 }  // namespace hadal

@@ -27,7 +27,8 @@ class SafetensorsTest : public TempFolderTest {
     }
     ExpectGoodFileOpens();
   }
-  void ExpectHeaderRejected(std::string_view json, size_t data_bytes, Code code, std::string_view part) const {
+  void ExpectHeaderRejected(std::string_view json, size_t data_bytes, Code code,
+                            std::string_view part) const {
     SCOPED_TRACE(json.substr(0, 200));
     ExpectRejected(SafetensorsBytes(json, data_bytes), code, part);
   }
@@ -52,7 +53,8 @@ TEST_F(SafetensorsTest, HeaderLengthOf64SetBits) {
 TEST_F(SafetensorsTest, HeaderAbove100MB) {
   const Path path = Put("big.safetensors", Length(100'000'001));
   std::filesystem::resize_file(path, 200'000'000);  // sparse
-  ExpectError(Checkpoint::OpenFile(path), Code::kResourceExhausted, "100000001 bytes long, the format allows 100000000");
+  ExpectError(Checkpoint::OpenFile(path), Code::kResourceExhausted,
+              "100000001 bytes long, the format allows 100000000");
   ExpectGoodFileOpens();
 }
 
@@ -88,13 +90,15 @@ TEST_F(SafetensorsTest, DuplicateKey) {
   const std::string second = R"({"dtype":"U8","shape":[4],"data_offsets":[4,8]})";
   ExpectHeaderRejected(fmt::format(R"({{"a":{},"a":{}}})", entry, second), 8, Code::kDataLoss, "'a' twice");
   ExpectHeaderRejected(fmt::format(R"({{"a":{},"a":{}}})", entry, entry), 4, Code::kDataLoss, "'a' twice");
-  ExpectHeaderRejected(fmt::format(R"({{"a":{},"\u0061":{}}})", entry, second), 8, Code::kDataLoss, "'a' twice");
-  ExpectHeaderRejected(R"({"a":{"dtype":"U8","dtype":"I8","shape":[4],"data_offsets":[0,4]}})", 4, Code::kDataLoss,
-                       "tensor 'a': the key 'dtype' stands twice");
-  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"shape":[4],"data_offsets":[0,4]}})", 4, Code::kDataLoss,
-                       "'shape' stands twice");
+  ExpectHeaderRejected(fmt::format(R"({{"a":{},"\u0061":{}}})", entry, second), 8, Code::kDataLoss,
+                       "'a' twice");
+  ExpectHeaderRejected(R"({"a":{"dtype":"U8","dtype":"I8","shape":[4],"data_offsets":[0,4]}})", 4,
+                       Code::kDataLoss, "tensor 'a': the key 'dtype' stands twice");
+  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"shape":[4],"data_offsets":[0,4]}})", 4,
+                       Code::kDataLoss, "'shape' stands twice");
   ExpectHeaderRejected(R"({"__metadata__":{"k":"1","k":"2"}})", 0, Code::kDataLoss, "the key 'k' twice");
-  ExpectHeaderRejected(R"({"__metadata__":{},"__metadata__":{}})", 0, Code::kDataLoss, "'__metadata__' twice");
+  ExpectHeaderRejected(R"({"__metadata__":{},"__metadata__":{}})", 0, Code::kDataLoss,
+                       "'__metadata__' twice");
 }
 
 TEST_F(SafetensorsTest, NegativeOffset) {
@@ -124,17 +128,21 @@ TEST_F(SafetensorsTest, Overlap) {
 TEST_F(SafetensorsTest, Hole) {
   ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
                            "b":{"dtype":"U8","shape":[4],"data_offsets":[6,10]}})",
-                       10, Code::kDataLoss, "bytes 4 to 6 of the data, before tensor 'b', belong to no tensor");
-  ExpectHeaderRejected(R"({"b":{"dtype":"U8","shape":[4],"data_offsets":[1,5]}})", 5, Code::kDataLoss, "bytes 0 to 1");
+                       10, Code::kDataLoss,
+                       "bytes 4 to 6 of the data, before tensor 'b', belong to no tensor");
+  ExpectHeaderRejected(R"({"b":{"dtype":"U8","shape":[4],"data_offsets":[1,5]}})", 5, Code::kDataLoss,
+                       "bytes 0 to 1");
 }
 
 TEST_F(SafetensorsTest, UnindexedTail) {
-  ExpectHeaderRejected(OneTensor("a"), 5, Code::kDataLoss, "the last 1 bytes of the file belong to no tensor");
+  ExpectHeaderRejected(OneTensor("a"), 5, Code::kDataLoss,
+                       "the last 1 bytes of the file belong to no tensor");
   ExpectHeaderRejected("{}", 1, Code::kDataLoss, "the last 1 bytes");
 }
 
 TEST_F(SafetensorsTest, DataCutOff) {
-  ExpectHeaderRejected(OneTensor("a"), 3, Code::kDataLoss, "'a' ends at byte 4 of the data, and the file ends at 3");
+  ExpectHeaderRejected(OneTensor("a"), 3, Code::kDataLoss,
+                       "'a' ends at byte 4 of the data, and the file ends at 3");
   ExpectHeaderRejected(
       R"({"a":{"dtype":"U8","shape":[1152921504606846976],"data_offsets":[0,1152921504606846976]}})", 8,
       Code::kDataLoss, "it is cut off");
@@ -148,9 +156,8 @@ TEST_F(SafetensorsTest, OffsetsAreNotShapeTimesDType) {
 TEST_F(SafetensorsTest, ProductOverflow) {
   for (const char* shape : {"[4294967296,4294967296]", "[3,6148914691236517206]", "[4294967296,4294967296,0]",
                             "[0,4294967296,4294967296]"})
-    ExpectHeaderRejected(
-        fmt::format(R"({{"a":{{"dtype":"U8","shape":{},"data_offsets":[0,0]}}}})", shape), 0, Code::kDataLoss,
-        "more elements than 64 bits can count");
+    ExpectHeaderRejected(fmt::format(R"({{"a":{{"dtype":"U8","shape":{},"data_offsets":[0,0]}}}})", shape), 0,
+                         Code::kDataLoss, "more elements than 64 bits can count");
   ExpectHeaderRejected(R"({"a":{"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]}})", 0,
                        Code::kDataLoss, "more bits than 64 bits can count");
   ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,0]}})", 0,
@@ -161,14 +168,15 @@ TEST_F(SafetensorsTest, ProductOverflow) {
 
 TEST_F(SafetensorsTest, UnknownDType) {
   for (const char* dtype : {"F128", "f32", "", "F32 "})
-    ExpectHeaderRejected(fmt::format(R"({{"a":{{"dtype":"{}","shape":[4],"data_offsets":[0,4]}}}})", dtype), 4,
-                         Code::kUnsupported, fmt::format("tensor 'a': dtype '{}'", dtype));
+    ExpectHeaderRejected(fmt::format(R"({{"a":{{"dtype":"{}","shape":[4],"data_offsets":[0,4]}}}})", dtype),
+                         4, Code::kUnsupported, fmt::format("tensor 'a': dtype '{}'", dtype));
   ExpectHeaderRejected(R"({"a":{"dtype":7,"shape":[4],"data_offsets":[0,4]}})", 4, Code::kDataLoss,
                        "dtype is not a string");
 }
 
 TEST_F(SafetensorsTest, NonStringMetadata) {
-  ExpectHeaderRejected(R"({"__metadata__":{"format":1}})", 0, Code::kDataLoss, "value of 'format' is not a string");
+  ExpectHeaderRejected(R"({"__metadata__":{"format":1}})", 0, Code::kDataLoss,
+                       "value of 'format' is not a string");
   ExpectHeaderRejected(R"({"__metadata__":{"format":null}})", 0, Code::kDataLoss, "is not a string");
   ExpectHeaderRejected(R"({"__metadata__":["pt"]})", 0, Code::kDataLoss, "not an object of strings");
 }
@@ -181,12 +189,14 @@ TEST_F(SafetensorsTest, DeepNesting) {
   }
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += R"({"a":)";
-  ExpectHeaderRejected(objects + "7" + std::string(100'000, '}'), 0, Code::kDataLoss, "nested more than 16 deep");
+  ExpectHeaderRejected(objects + "7" + std::string(100'000, '}'), 0, Code::kDataLoss,
+                       "nested more than 16 deep");
 }
 
 TEST_F(SafetensorsTest, TenMillionTensors) {
   // So many entries do not fit under the header's limit: refused by its length, unread.
-  const uint64_t header = 10'000'000 * uint64_t{sizeof(R"("0000000":{"dtype":"U8","shape":[],"data_offsets":[0,0]})")};
+  const uint64_t header =
+      10'000'000 * uint64_t{sizeof(R"("0000000":{"dtype":"U8","shape":[],"data_offsets":[0,0]})")};
   const std::string first = Length(header);
   ExpectError(ParseSafetensorsHeader(std::as_bytes(std::span(first.data(), first.size())), header + 8),
               Code::kResourceExhausted, "the format allows 100000000");
@@ -222,7 +232,8 @@ TEST_F(SafetensorsTest, ScalarIsAccepted) {
 TEST_F(SafetensorsTest, MisalignedSubByteType) {
   ExpectHeaderRejected(R"({"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}})", 2, Code::kDataLoss,
                        "shape [3] of F4 makes 12 bits, which do not fill whole bytes");
-  ExpectHeaderRejected(R"({"a":{"dtype":"F6_E2M3","shape":[5],"data_offsets":[0,4]}})", 4, Code::kDataLoss, "30 bits");
+  ExpectHeaderRejected(R"({"a":{"dtype":"F6_E2M3","shape":[5],"data_offsets":[0,4]}})", 4, Code::kDataLoss,
+                       "30 bits");
   EXPECT_TRUE(Parse(SafetensorsBytes(R"({"a":{"dtype":"F6_E3M2","shape":[4],"data_offsets":[0,3]}})", 3)));
 }
 
@@ -230,16 +241,21 @@ TEST_F(SafetensorsTest, EntriesHoldTheThreeKeysAndNoOther) {
   ExpectHeaderRejected(R"({"a":{"shape":[4],"data_offsets":[0,4]}})", 4, Code::kDataLoss, "it has no dtype");
   ExpectHeaderRejected(R"({"a":{"dtype":"U8","data_offsets":[0,4]}})", 4, Code::kDataLoss, "it has no shape");
   ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4]}})", 4, Code::kDataLoss, "it has no data_offsets");
-  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"x":1}})", 4, Code::kDataLoss, "key 'x'");
-  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4,4]}})", 4, Code::kDataLoss, "more than 2");
-  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[4]}})", 4, Code::kDataLoss, "instead of 2");
+  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"x":1}})", 4, Code::kDataLoss,
+                       "key 'x'");
+  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4,4]}})", 4, Code::kDataLoss,
+                       "more than 2");
+  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[4]}})", 4, Code::kDataLoss,
+                       "instead of 2");
   ExpectHeaderRejected(R"({"a":7})", 0, Code::kDataLoss, "not an object");
-  ExpectHeaderRejected(R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]}})", 1,
-                       Code::kUnsupported, "more than the 16 dimensions");
+  ExpectHeaderRejected(
+      R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]}})", 1,
+      Code::kUnsupported, "more than the 16 dimensions");
 }
 
 TEST_F(SafetensorsTest, GitLfsPointerIsNamed) {
-  ExpectRejected("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", Code::kDataLoss, "git lfs pull");
+  ExpectRejected("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", Code::kDataLoss,
+                 "git lfs pull");
 }
 
 TEST_F(SafetensorsTest, NamesAreShownWithoutControlCharacters) {
@@ -256,21 +272,25 @@ TEST_F(SafetensorsTest, OnlyTheHeaderIsNeeded) {
   EXPECT_EQ(header->data_begin, file.size() - 4);
   EXPECT_EQ(header->tensors[0].offset, header->data_begin);
   EXPECT_EQ(SafetensorsDataBegin(bytes.first(8), file.size()).value(), header->data_begin);
-  ExpectError(ParseSafetensorsHeader(bytes.first(file.size() - 5), file.size()), Code::kInvalidArgument, "are needed");
+  ExpectError(ParseSafetensorsHeader(bytes.first(file.size() - 5), file.size()), Code::kInvalidArgument,
+              "are needed");
   ExpectError(ParseSafetensorsHeader(bytes.first(7), file.size()), Code::kInvalidArgument, "8 are needed");
 }
 
 TEST_F(SafetensorsTest, EveryTruncationOfARealHeaderIsRefused) {
   const std::string file = ReadFile(Path(HADAL_TEST_DATA) / "golden/units/act_quant.safetensors").value();
   ASSERT_TRUE(Parse(file));
-  for (size_t size = 0; size < 1000; ++size) EXPECT_FALSE(Parse(std::string_view(file).substr(0, size))) << size;
+  for (size_t size = 0; size < 1000; ++size)
+    EXPECT_FALSE(Parse(std::string_view(file).substr(0, size))) << size;
   EXPECT_FALSE(Parse(std::string_view(file).substr(0, file.size() - 1)));
 }
 
 TEST_F(SafetensorsTest, WhateverABrokenHeaderSaysTensorsStayInsideTheFile) {
-  const std::string original = SafetensorsBytes(R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,2],)"
-                                                R"("data_offsets":[0,16]},"b":{"dtype":"U8","shape":[4],)"
-                                                R"("data_offsets":[16,20]}})", 20);
+  const std::string original =
+      SafetensorsBytes(R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,2],)"
+                       R"("data_offsets":[0,16]},"b":{"dtype":"U8","shape":[4],)"
+                       R"("data_offsets":[16,20]}})",
+                       20);
   uint64_t seed = 1;
   for (int round = 0; round < 20'000; ++round) {
     std::string file = original;

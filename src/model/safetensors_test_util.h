@@ -38,7 +38,8 @@ class TempFolderTest : public testing::Test {
  protected:
   TempFolderTest() {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = testing::TempDir() + fmt::format("hadal_{}_{}.{}", info->test_suite_name(), info->name(), getpid());
+    folder_ =
+        testing::TempDir() + fmt::format("hadal_{}_{}.{}", info->test_suite_name(), info->name(), getpid());
     std::filesystem::create_directories(folder_);
   }
   ~TempFolderTest() override { std::filesystem::remove_all(folder_); }

@@ -27,8 +27,8 @@ Result<uint64_t> DeclaredBytes(const TensorDeclaration& tensor) {
   if (!IsUtf8(tensor.name)) return InvalidArgument("a tensor's name is not valid UTF-8");
   if (tensor.name == kMetadataKey) return InvalidArgument("a tensor cannot be called {}", kMetadataKey);
   if (tensor.shape.size() > kMaxTensorRank)
-    return InvalidArgument("tensor '{}' has {} dimensions, {} are the most", Shown(tensor.name), tensor.shape.size(),
-                           kMaxTensorRank);
+    return InvalidArgument("tensor '{}' has {} dimensions, {} are the most", Shown(tensor.name),
+                           tensor.shape.size(), kMaxTensorRank);
   const auto bytes = TensorBytes(tensor.dtype, tensor.shape);
   if (!bytes) return InvalidArgument("tensor '{}': {}", Shown(tensor.name), bytes.error().message);
   return *bytes;
@@ -37,27 +37,33 @@ Result<uint64_t> DeclaredBytes(const TensorDeclaration& tensor) {
 Result<std::string> MetadataText(const std::map<std::string, std::string>& metadata) {
   std::string text = fmt::format("\"{}\":{{", kMetadataKey);
   for (const auto& [key, value] : metadata) {
-    if (!IsUtf8(key) || !IsUtf8(value)) return InvalidArgument("metadata '{}' is not valid UTF-8", Shown(key));
+    if (!IsUtf8(key) || !IsUtf8(value))
+      return InvalidArgument("metadata '{}' is not valid UTF-8", Shown(key));
     if (text.back() != '{') text += ',';
     text += Quoted(key) + ":" + Quoted(value);
   }
   return text + "}";
 }
 
-/// kInvalidArgument if an element's bytes would lie across its own size. `begin` counts from an aligned place.
+/// kInvalidArgument if an element's bytes would lie across its own size. `begin` counts from an aligned
+/// place.
 Status CheckAligned(const TensorDeclaration& tensor, uint64_t begin) {
   const uint64_t size = std::max(1, DTypeBits(tensor.dtype) / 8);
   if (begin % size == 0) return {};
-  return InvalidArgument("tensor '{}' of {} would begin at byte {} of the data, which is no multiple of {}; declare "
-                         "tensors of wider elements first", Shown(tensor.name), DTypeName(tensor.dtype), begin, size);
+  return InvalidArgument(
+      "tensor '{}' of {} would begin at byte {} of the data, which is no multiple of {}; declare "
+      "tensors of wider elements first",
+      Shown(tensor.name), DTypeName(tensor.dtype), begin, size);
 }
 
 /// kResourceExhausted if the disk of `folder` has less than `needed` bytes free for `what`.
 Status CheckRoom(const Path& folder, const Path& what, uint64_t needed) {
   ASSIGN_OR_RETURN(const uint64_t free, FreeDiskBytes(folder.empty() ? Path(".") : folder));
   if (needed <= free) return {};
-  return ResourceExhausted("{} needs {} bytes of disk, and {} are free there; make room for {} more or choose another "
-                           "disk", what.string(), needed, free, needed - free);
+  return ResourceExhausted(
+      "{} needs {} bytes of disk, and {} are free there; make room for {} more or choose another "
+      "disk",
+      what.string(), needed, free, needed - free);
 }
 
 }  // namespace
@@ -83,8 +89,9 @@ Result<std::string> MakeSafetensorsHeader(std::span<const TensorDeclaration> ten
     if (__builtin_add_overflow(begin, bytes, &end) || end > uint64_t{INT64_MAX})
       return InvalidArgument("tensor '{}' would end beyond what a file can hold", Shown(tensor.name));
     if (json.size() > 1) json += ',';
-    json += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", Quoted(tensor.name),
-                        DTypeName(tensor.dtype), fmt::join(tensor.shape, ","), begin, end);
+    json +=
+        fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", Quoted(tensor.name),
+                    DTypeName(tensor.dtype), fmt::join(tensor.shape, ","), begin, end);
     begin = end;
   }
   json += '}';
@@ -124,17 +131,21 @@ Result<SafetensorsWriter> SafetensorsWriter::Create(const Path& path, std::vecto
 }
 
 Status SafetensorsWriter::Write(std::string_view name, std::span<const std::byte> bytes) {
-  if (broken_) return FailedPrecondition("{} takes no more bytes: it is finished, or a write failed", path_.string());
-  // A complete tensor keeps its turn until another is named, so that empty tensors may be written or left out.
+  if (broken_)
+    return FailedPrecondition("{} takes no more bytes: it is finished, or a write failed", path_.string());
+  // A complete tensor keeps its turn until another is named, so that empty tensors may be written or left
+  // out.
   size_t turn = current_;
-  while (turn < tensors_.size() && tensors_[turn].name != name && tensors_[turn].written == tensors_[turn].bytes) ++turn;
+  while (turn < tensors_.size() && tensors_[turn].name != name &&
+         tensors_[turn].written == tensors_[turn].bytes)
+    ++turn;
   if (turn == tensors_.size() || tensors_[turn].name != name)
     return InvalidArgument("{}: it is not the turn of tensor '{}', but of '{}'", path_.string(), Shown(name),
                            turn < tensors_.size() ? Shown(tensors_[turn].name) : "none");
   Pending& tensor = tensors_[turn];
   if (bytes.size() > tensor.bytes - tensor.written)
-    return InvalidArgument("{}: tensor '{}' has {} bytes, {} more were given after {}", path_.string(), Shown(name),
-                           tensor.bytes, bytes.size(), tensor.written);
+    return InvalidArgument("{}: tensor '{}' has {} bytes, {} more were given after {}", path_.string(),
+                           Shown(name), tensor.bytes, bytes.size(), tensor.written);
   current_ = turn;
   if (auto status = file_.Write(bytes); !status) {
     broken_ = true;
@@ -148,8 +159,8 @@ Status SafetensorsWriter::Finish() {
   if (broken_) return FailedPrecondition("{} cannot be finished: it is, or a write failed", path_.string());
   for (const Pending& tensor : std::span(tensors_).subspan(current_))
     if (tensor.written != tensor.bytes)
-      return FailedPrecondition("{} cannot be finished: tensor '{}' has {} bytes, {} were written", path_.string(),
-                                Shown(tensor.name), tensor.bytes, tensor.written);
+      return FailedPrecondition("{} cannot be finished: tensor '{}' has {} bytes, {} were written",
+                                path_.string(), Shown(tensor.name), tensor.bytes, tensor.written);
   broken_ = true;
   return file_.Commit();
 }
@@ -157,7 +168,8 @@ Status SafetensorsWriter::Finish() {
 namespace {
 
 /// Greedy, order kept; always at least one shard.
-Result<std::vector<std::vector<TensorDeclaration>>> PlanShards(std::vector<TensorDeclaration> tensors, uint64_t limit) {
+Result<std::vector<std::vector<TensorDeclaration>>> PlanShards(std::vector<TensorDeclaration> tensors,
+                                                               uint64_t limit) {
   std::vector<std::vector<TensorDeclaration>> shards(1);
   uint64_t used = 0;
   for (TensorDeclaration& tensor : tensors) {
@@ -196,7 +208,8 @@ Result<ShardedWriter> ShardedWriter::Create(const Path& dir, std::vector<TensorD
   ASSIGN_OR_RETURN(writer.shards_, PlanShards(std::move(tensors), writer.options_.max_shard_bytes));
   uint64_t file_bytes = 0;
   for (size_t shard = 0; shard < writer.shards_.size(); ++shard) {
-    ASSIGN_OR_RETURN(const std::string header, MakeSafetensorsHeader(writer.shards_[shard], writer.options_.metadata));
+    ASSIGN_OR_RETURN(const std::string header,
+                     MakeSafetensorsHeader(writer.shards_[shard], writer.options_.metadata));
     file_bytes += header.size();
     for (const TensorDeclaration& tensor : writer.shards_[shard]) {
       if (!writer.shard_of_.emplace(tensor.name, shard).second)
@@ -231,9 +244,11 @@ Status ShardedWriter::OpenShard(size_t shard) {
 }
 
 Status ShardedWriter::Write(std::string_view name, std::span<const std::byte> bytes) {
-  if (!writer_) return FailedPrecondition("{} takes no more bytes: it is finished, or a write failed", dir_.string());
+  if (!writer_)
+    return FailedPrecondition("{} takes no more bytes: it is finished, or a write failed", dir_.string());
   const auto found = shard_of_.find(std::string(name));
-  if (found == shard_of_.end()) return InvalidArgument("{}: tensor '{}' was not declared", dir_.string(), Shown(name));
+  if (found == shard_of_.end())
+    return InvalidArgument("{}: tensor '{}' was not declared", dir_.string(), Shown(name));
   while (current_ < found->second) {
     unfinished_.push_back(dir_ / ShardName(current_));
     RETURN_IF_ERROR(writer_->Finish());
@@ -250,7 +265,8 @@ Status ShardedWriter::Finish() {
   unfinished_.push_back(dir_ / ShardName(current_));
   RETURN_IF_ERROR(writer_->Finish());
   writer_.reset();
-  if (shards_.size() > 1) RETURN_IF_ERROR(WriteFileAtomic(dir_ / "model.safetensors.index.json", IndexText()));
+  if (shards_.size() > 1)
+    RETURN_IF_ERROR(WriteFileAtomic(dir_ / "model.safetensors.index.json", IndexText()));
   unfinished_.clear();
   return {};
 }

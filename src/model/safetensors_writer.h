@@ -24,28 +24,29 @@ struct TensorDeclaration {
   std::vector<int64_t> shape;
 };
 
-/// The length and the header of a file of `tensors`, laid out in this order, padded with spaces to a multiple of 64.
+/// The length and the header of a file of `tensors`, laid out in this order, padded with spaces to a multiple
+/// of 64.
 ///
-/// kInvalidArgument: a name twice, not UTF-8 or "__metadata__"; a shape that has no size; a tensor that would not begin
-/// at a multiple of its element's size, which some readers need (see SortForAlignment). kResourceExhausted: beyond the
-/// limits of the format.
+/// kInvalidArgument: a name twice, not UTF-8 or "__metadata__"; a shape that has no size; a tensor that would
+/// not begin at a multiple of its element's size, which some readers need (see SortForAlignment).
+/// kResourceExhausted: beyond the limits of the format.
 Result<std::string> MakeSafetensorsHeader(std::span<const TensorDeclaration> tensors,
                                           const std::map<std::string, std::string>& metadata);
 
 /// Wide elements first, else the order kept: every tensor of a file in this order is aligned.
 void SortForAlignment(std::vector<TensorDeclaration>& tensors);
 
-/// One file. Its name appears only in Finish, when every byte is on the disk; without it nothing stays behind.
-/// Movable; one thread at a time.
+/// One file. Its name appears only in Finish, when every byte is on the disk; without it nothing stays
+/// behind. Movable; one thread at a time.
 class SafetensorsWriter {
  public:
   /// Errors of MakeSafetensorsHeader; kResourceExhausted if the disk has too little room for the whole file.
   static Result<SafetensorsWriter> Create(const Path& path, std::vector<TensorDeclaration> tensors,
                                           const std::map<std::string, std::string>& metadata = {});
 
-  /// Appends bytes to tensor `name`, in as many pieces as the caller likes; tensors come in the declared order.
-  /// kInvalidArgument if it is not this tensor's turn, or if they are more bytes than it has. After an error of the
-  /// disk the file cannot be finished.
+  /// Appends bytes to tensor `name`, in as many pieces as the caller likes; tensors come in the declared
+  /// order. kInvalidArgument if it is not this tensor's turn, or if they are more bytes than it has. After an
+  /// error of the disk the file cannot be finished.
   Status Write(std::string_view name, std::span<const std::byte> bytes);
 
   /// Gives the file its name. kFailedPrecondition if bytes are missing, naming the tensor.
@@ -62,8 +63,8 @@ class SafetensorsWriter {
   Path path_;
   AtomicFile file_;
   std::vector<Pending> tensors_;
-  size_t current_ = 0;    // index of the tensor whose turn it is
-  bool broken_ = false;   // a write failed, so that the bytes in the file are unknown; or it is finished
+  size_t current_ = 0;   // index of the tensor whose turn it is
+  bool broken_ = false;  // a write failed, so that the bytes in the file are unknown; or it is finished
 };
 
 struct ShardOptions {
@@ -73,15 +74,17 @@ struct ShardOptions {
   std::map<std::string, std::string> metadata;
 };
 
-/// A model's weights in a folder: model.safetensors if one shard is enough, else model-00001-of-0000N.safetensors …
-/// and model.safetensors.index.json, which comes last: a folder without it is not a model. Unless Finish succeeds, the
-/// shards written so far are removed. Movable; one thread at a time.
+/// A model's weights in a folder: model.safetensors if one shard is enough, else
+/// model-00001-of-0000N.safetensors and so on, and model.safetensors.index.json last: a folder without it
+/// is not a model. Unless Finish succeeds, the shards written so far are removed. Movable; one thread at a
+/// time.
 class ShardedWriter {
  public:
-  /// Plans the shards: as many tensors, in the given order, as fit in each. Makes `dir` if only it is missing.
+  /// Plans the shards: as many tensors, in the given order, as fit in each. Makes `dir` if only it is
+  /// missing.
   ///
-  /// kFailedPrecondition if the folder already holds weights: nothing is overwritten. kResourceExhausted if the disk has
-  /// too little room for all of it. Else the errors of MakeSafetensorsHeader.
+  /// kFailedPrecondition if the folder already holds weights: nothing is overwritten. kResourceExhausted if
+  /// the disk has too little room for all of it. Else the errors of MakeSafetensorsHeader.
   static Result<ShardedWriter> Create(const Path& dir, std::vector<TensorDeclaration> tensors,
                                       ShardOptions options = {});
   ShardedWriter(ShardedWriter&&) = default;

@@ -81,14 +81,18 @@ TEST_F(Writer, DeclarationsAreChecked) {
   expect({{"a", DType::kU8, {int64_t{1} << 40, int64_t{1} << 40}}}, invalid, "64 bits");
   expect({{"a", DType::kU8, std::vector<int64_t>(17, 1)}}, invalid, "has 17 dimensions");
   expect({{"a", DType::kU8, {3}}, {"b", DType::kF32, {1}}}, invalid, "'b' of F32 would begin at byte 3");
-  ExpectError(SafetensorsWriter::Create(folder_ / "f", {}, {{"k", "\xff"}}), invalid, "metadata 'k' is not valid");
+  ExpectError(SafetensorsWriter::Create(folder_ / "f", {}, {{"k", "\xff"}}), invalid,
+              "metadata 'k' is not valid");
   ExpectError(SafetensorsWriter::Create(folder_ / "no" / "f", {}), Code::kNotFound, "no");
   EXPECT_EQ(FilesInFolder(), 0u);
 }
 
 TEST_F(Writer, SortForAlignmentKeepsTheOrderOfEqualWidths) {
-  std::vector<TensorDeclaration> tensors = {{"u", DType::kU8, {3}}, {"f", DType::kF32, {1}}, {"i", DType::kI64, {1}},
-                                            {"g", DType::kF32, {1}}, {"h", DType::kF4, {2}}};
+  std::vector<TensorDeclaration> tensors = {{"u", DType::kU8, {3}},
+                                            {"f", DType::kF32, {1}},
+                                            {"i", DType::kI64, {1}},
+                                            {"g", DType::kF32, {1}},
+                                            {"h", DType::kF4, {2}}};
   SortForAlignment(tensors);
   std::string order;
   for (const TensorDeclaration& tensor : tensors) order += tensor.name;
@@ -99,8 +103,10 @@ TEST_F(Writer, SortForAlignmentKeepsTheOrderOfEqualWidths) {
 TEST_F(Writer, TensorsComeInTurnAndInFull) {
   auto writer = SafetensorsWriter::Create(folder_ / "f", {{"a", DType::kU8, {4}}, {"b", DType::kU8, {2}}});
   ASSERT_TRUE(writer);
-  ExpectError(writer->Write("b", Bytes(2, 0)), Code::kInvalidArgument, "not the turn of tensor 'b', but of 'a'");
-  ExpectError(writer->Write("a", Bytes(5, 0)), Code::kInvalidArgument, "has 4 bytes, 5 more were given after 0");
+  ExpectError(writer->Write("b", Bytes(2, 0)), Code::kInvalidArgument,
+              "not the turn of tensor 'b', but of 'a'");
+  ExpectError(writer->Write("a", Bytes(5, 0)), Code::kInvalidArgument,
+              "has 4 bytes, 5 more were given after 0");
   ASSERT_TRUE(writer->Write("a", Bytes(3, 0)));
   ExpectError(writer->Finish(), Code::kFailedPrecondition, "tensor 'a' has 4 bytes, 3 were written");
   ASSERT_TRUE(writer->Write("a", Bytes(1, 3)));
@@ -124,8 +130,8 @@ TEST_F(Writer, AbandonedFileLeavesNothing) {
 
 TEST_F(Writer, TooLittleDiskIsRefusedBeforeWriting) {
   const int64_t petabyte = int64_t{1} << 50;
-  ExpectError(SafetensorsWriter::Create(folder_ / "f", {{"a", DType::kU8, {petabyte}}}), Code::kResourceExhausted,
-              "bytes of disk, and ");
+  ExpectError(SafetensorsWriter::Create(folder_ / "f", {{"a", DType::kU8, {petabyte}}}),
+              Code::kResourceExhausted, "bytes of disk, and ");
   ExpectError(ShardedWriter::Create(folder_, {{"a", DType::kU8, {petabyte}}, {"b", DType::kU8, {petabyte}}}),
               Code::kResourceExhausted, "needs 22517998136");  // both, and their headers
   EXPECT_EQ(FilesInFolder(), 0u);
@@ -175,8 +181,8 @@ TEST_F(Writer, DiskThatFillsUpNamesTheFile) {
     ~Unmount() { umount(path.c_str()); }
   } unmount{folder_};
   {
-    ExpectError(SafetensorsWriter::Create(folder_ / "f", {{"a", DType::kU8, {2'000'000}}}), Code::kResourceExhausted,
-                "f needs 2000128 bytes of disk, and 1048576 are free");
+    ExpectError(SafetensorsWriter::Create(folder_ / "f", {{"a", DType::kU8, {2'000'000}}}),
+                Code::kResourceExhausted, "f needs 2000128 bytes of disk, and 1048576 are free");
     auto writer = SafetensorsWriter::Create(folder_ / "f", {{"a", DType::kU8, {900'000}}});
     ASSERT_TRUE(writer) << writer.error().message;
     Put("other", std::string(500'000, 'x'));
@@ -192,10 +198,12 @@ std::vector<TensorDeclaration> SixTensors() {
 }
 
 TEST_F(Writer, ShardedRoundTrip) {
-  auto writer = ShardedWriter::Create(folder_ / "model", SixTensors(), {.max_shard_bytes = 100, .metadata = {}});
+  auto writer =
+      ShardedWriter::Create(folder_ / "model", SixTensors(), {.max_shard_bytes = 100, .metadata = {}});
   ASSERT_TRUE(writer) << writer.error().message;
   EXPECT_EQ(writer->shard_count(), 3u);
-  ExpectError(writer->Write("c", Bytes(40, 0)), Code::kFailedPrecondition, "tensor 'a' has 40 bytes, 0 were written");
+  ExpectError(writer->Write("c", Bytes(40, 0)), Code::kFailedPrecondition,
+              "tensor 'a' has 40 bytes, 0 were written");
   uint8_t first = 0;
   for (const TensorDeclaration& tensor : SixTensors()) {
     EXPECT_FALSE(std::filesystem::exists(folder_ / "model" / "model.safetensors.index.json"));
@@ -225,13 +233,17 @@ TEST_F(Writer, OneShardIsASingleFileWithoutIndex) {
   ASSERT_TRUE(writer->Finish());
   EXPECT_EQ(FilesInFolder(), 1u);
   EXPECT_EQ((*Checkpoint::Open(folder_))->tensors().size(), 6u);
-  ExpectError(ShardedWriter::Create(folder_, SixTensors()), Code::kFailedPrecondition, "already holds model.safetensors");
+  ExpectError(ShardedWriter::Create(folder_, SixTensors()), Code::kFailedPrecondition,
+              "already holds model.safetensors");
 }
 
 TEST_F(Writer, TensorLargerThanAShardStandsAlone) {
-  auto writer = ShardedWriter::Create(
-      folder_, {{"a", DType::kU8, {10}}, {"big", DType::kU8, {500}}, {"none", DType::kU8, {0}}, {"z", DType::kU8, {10}}},
-      {.max_shard_bytes = 100, .metadata = {}});
+  auto writer = ShardedWriter::Create(folder_,
+                                      {{"a", DType::kU8, {10}},
+                                       {"big", DType::kU8, {500}},
+                                       {"none", DType::kU8, {0}},
+                                       {"z", DType::kU8, {10}}},
+                                      {.max_shard_bytes = 100, .metadata = {}});
   ASSERT_TRUE(writer) << writer.error().message;
   EXPECT_EQ(writer->shard_count(), 3u);
   ASSERT_TRUE(writer->Write("a", Bytes(10, 0)));
@@ -251,8 +263,9 @@ TEST_F(Writer, ShardedFailureRemovesTheFinishedShards) {
     auto moved = std::move(*writer);  // the moved-from writer owns nothing any more
   }
   EXPECT_EQ(FilesInFolder(), 0u);
-  ExpectError(ShardedWriter::Create(folder_, {{"a", DType::kU8, {60}}, {"b", DType::kU8, {60}}, {"a", DType::kU8, {60}}},
-                                    {.max_shard_bytes = 100, .metadata = {}}),
+  ExpectError(ShardedWriter::Create(
+                  folder_, {{"a", DType::kU8, {60}}, {"b", DType::kU8, {60}}, {"a", DType::kU8, {60}}},
+                  {.max_shard_bytes = 100, .metadata = {}}),
               Code::kInvalidArgument, "'a' is declared twice");
   ExpectError(ShardedWriter::Create(Put("file", "x"), {}), Code::kInvalidArgument, "cannot be made one");
 }

@@ -9,7 +9,8 @@ Result<uint64_t> TensorBytes(DType type, std::span<const int64_t> shape) {
   bool empty = false;
   for (int64_t size : shape) {
     if (size < 0) return DataLoss("shape {} has a negative dimension", ShapeText(shape));
-    if (size == 0) empty = true;
+    if (size == 0)
+      empty = true;
     else if (__builtin_mul_overflow(elements, static_cast<uint64_t>(size), &elements))
       return DataLoss("shape {} has more elements than 64 bits can count", ShapeText(shape));
   }
@@ -38,9 +39,12 @@ std::string Shown(std::string_view name) {
   while (end < name.size() && end > 0 && (static_cast<uint8_t>(name[end]) & 0xc0) == 0x80) --end;
   for (char c : name.substr(0, end)) {
     const uint8_t byte = static_cast<uint8_t>(c);
-    if (byte < 0x20 || byte == 0x7f) text += fmt::format("\\x{:02x}", byte);
-    else if (c == '\'' || c == '\\') text += {'\\', c};
-    else text += c;
+    if (byte < 0x20 || byte == 0x7f)
+      text += fmt::format("\\x{:02x}", byte);
+    else if (c == '\'' || c == '\\')
+      text += {'\\', c};
+    else
+      text += c;
   }
   if (end < name.size()) text += "…";
   return text;

@@ -23,14 +23,15 @@ struct TensorInfo {
 
 /// Bytes of a dense row-major tensor; an empty shape is a scalar, a dimension of 0 makes it empty.
 ///
-/// kDataLoss if a dimension is negative, if the product overflows 64 bits (dimensions of 0 left out, so that no
-/// order of multiplying can overflow later), or if sub-byte elements do not fill whole bytes.
+/// kDataLoss if a dimension is negative, if the product overflows 64 bits (dimensions of 0 left out, so that
+/// no order of multiplying can overflow later), or if sub-byte elements do not fill whole bytes.
 Result<uint64_t> TensorBytes(DType type, std::span<const int64_t> shape);
 
 /// "[2, 3]"; "[]" for a scalar.
 std::string ShapeText(std::span<const int64_t> shape);
 
-/// A name from a file, fit for an error message or a log line: control characters and quotes escaped, cut when long.
+/// A name from a file, fit for an error message or a log line: control characters and quotes escaped, cut
+/// when long.
 std::string Shown(std::string_view name);
 
 }  // namespace hadal
