@@ -13,7 +13,7 @@ namespace {
 
 struct IntKey {
   std::string_view key;
-  int64_t ModelConfig::* field;
+  int64_t ModelConfig::*field;
   int64_t min, max;
 };
 
@@ -92,21 +92,24 @@ Status ReadInt(const JsonObject& json, const IntKey& entry, ModelConfig& config)
   return {};
 }
 
-void CollectMissing(const JsonObject& json, std::span<const IntKey> entries, std::vector<std::string_view>& missing) {
+void CollectMissing(const JsonObject& json, std::span<const IntKey> entries,
+                    std::vector<std::string_view>& missing) {
   for (const IntKey& entry : entries) {
     const auto name = NameInUse(json, entry.key);
     if (name && !json.Has(*name)) missing.push_back(entry.key);
   }
 }
 
-/// What a mixture of experts without latent attention comes to, in words; empty if `json` does not give its sizes.
-/// Such templates name DeepSeek-V3 and describe a GShard-style model (arXiv 2006.16668), many times its size.
+/// What a mixture of experts without latent attention comes to, in words; empty if `json` does not give its
+/// sizes. Such templates name DeepSeek-V3 and describe a GShard-style model (arXiv 2006.16668), many times
+/// its size.
 std::string DescribeWithoutLatentAttention(const JsonObject& json) {
   const auto layers = json.Int("num_hidden_layers", 1, kMaxLayers);
   const auto hidden = json.Int("hidden_size", 1, kMaxWidth);
   const auto width = json.Int("intermediate_size", 1, kMaxWidth);
   const auto vocabulary = json.Int("vocab_size", 1, kMaxVocabulary);
-  const auto experts_name = NameInUse(json, "n_routed_experts"), top_name = NameInUse(json, "num_experts_per_tok");
+  const auto experts_name = NameInUse(json, "n_routed_experts"),
+             top_name = NameInUse(json, "num_experts_per_tok");
   if (!layers || !hidden || !width || !vocabulary || !experts_name || !top_name) return "";
   const auto experts = json.Int(*experts_name, 1, kMaxExperts), top = json.Int(*top_name, 1, kMaxExperts);
   if (!experts || !top) return "";
@@ -115,9 +118,11 @@ std::string DescribeWithoutLatentAttention(const JsonObject& json) {
   const double total = *layers * (attention + *experts * expert) + embeddings;
   const double active = *layers * (attention + *top * expert) + embeddings;
   return fmt::format(
-      " With ordinary attention these sizes make {} layers x (4 x {}^2 + {} experts x 3 x {} x {}) + 2 x {} x {} = "
+      " With ordinary attention these sizes make {} layers x (4 x {}^2 + {} experts x 3 x {} x {}) + 2 x {} "
+      "x {} = "
       "{:.1f} T parameters ({:.1f} B active), {:.1f} TB in BF16",
-      *layers, *hidden, *experts, *hidden, *width, *vocabulary, *hidden, total / 1e12, active / 1e9, 2 * total / 1e12);
+      *layers, *hidden, *experts, *hidden, *width, *vocabulary, *hidden, total / 1e12, active / 1e9,
+      2 * total / 1e12);
 }
 
 /// One error that names every missing key, so that nobody finds them one by one.
@@ -130,8 +135,10 @@ Status CheckMissing(const JsonObject& json, bool experts) {
   const bool no_latent = std::find(missing.begin(), missing.end(), "kv_lora_rank") != missing.end();
   if (!no_latent) return InvalidArgument("{}: missing {}; the architecture needs them", json.where(), list);
   return InvalidArgument(
-      "{}: missing {}. Without them this is not the DeepSeek-V3 architecture, whose attention is latent (V3 itself: "
-      "hidden_size 7168, 61 layers, 128 heads, q_lora_rank 1536, kv_lora_rank 512, 256 routed experts of width 2048, "
+      "{}: missing {}. Without them this is not the DeepSeek-V3 architecture, whose attention is latent (V3 "
+      "itself: "
+      "hidden_size 7168, 61 layers, 128 heads, q_lora_rank 1536, kv_lora_rank 512, 256 routed experts of "
+      "width 2048, "
       "8 a token, 1 shared, 3 dense layers).{}",
       json.where(), list, DescribeWithoutLatentAttention(json));
 }
@@ -145,11 +152,14 @@ Status CheckFixed(const JsonObject& json, const ModelConfig& config) {
     std::string_view key;
     bool value;
   };
-  for (const Fixed& fixed : {Fixed{"attention_bias", false}, {"mlp_bias", false}, {"use_sliding_window", false},
+  for (const Fixed& fixed : {Fixed{"attention_bias", false},
+                             {"mlp_bias", false},
+                             {"use_sliding_window", false},
                              {"rope_interleave", true}}) {
     ASSIGN_OR_RETURN(const bool found, json.BoolOr(fixed.key, fixed.value));
     if (found != fixed.value)
-      return Unsupported("{}: {} {} is not supported; expected {}", json.where(), fixed.key, found, fixed.value);
+      return Unsupported("{}: {} {} is not supported; expected {}", json.where(), fixed.key, found,
+                         fixed.value);
   }
   if (json.Has("sliding_window"))
     return Unsupported("{}: sliding_window {} is not supported; expected null", json.where(),
@@ -157,12 +167,15 @@ Status CheckFixed(const JsonObject& json, const ModelConfig& config) {
   const int64_t heads = config.num_attention_heads;
   ASSIGN_OR_RETURN(const int64_t kv_heads, json.IntOr("num_key_value_heads", heads, 1, kMaxHeadWidth));
   if (kv_heads != heads && kv_heads != 1)
-    return InvalidArgument("{}: num_key_value_heads is {}, expected num_attention_heads {} (or 1: latent attention "
-                           "caches one vector for all heads)", json.where(), kv_heads, heads);
+    return InvalidArgument(
+        "{}: num_key_value_heads is {}, expected num_attention_heads {} (or 1: latent attention "
+        "caches one vector for all heads)",
+        json.where(), kv_heads, heads);
   ASSIGN_OR_RETURN(const int64_t qk, json.IntOr("qk_head_dim", config.qk_head_dim(), 1, 2 * kMaxHeadWidth));
   if (qk != config.qk_head_dim())
     return InvalidArgument("{}: qk_head_dim is {}, expected qk_nope_head_dim {} + qk_rope_head_dim {} = {}",
-                           json.where(), qk, config.qk_nope_head_dim, config.qk_rope_head_dim, config.qk_head_dim());
+                           json.where(), qk, config.qk_nope_head_dim, config.qk_rope_head_dim,
+                           config.qk_head_dim());
   return {};
 }
 
@@ -178,14 +191,21 @@ Status ReadRouting(const JsonObject& json, ModelConfig& config) {
   const bool v3 = config.architecture == Architecture::kDeepseekV3;
   ASSIGN_OR_RETURN(const std::string scoring, json.TextOr("scoring_func", v3 ? "sigmoid" : "softmax"));
   if (scoring != "sigmoid" && scoring != "softmax")
-    return Unsupported("{}: scoring_func '{}' is not supported; expected 'sigmoid' or 'softmax'", json.where(), scoring);
+    return Unsupported("{}: scoring_func '{}' is not supported; expected 'sigmoid' or 'softmax'",
+                       json.where(), scoring);
   config.scoring_func = scoring == "sigmoid" ? Scoring::kSigmoid : Scoring::kSoftmax;
   ASSIGN_OR_RETURN(const std::string method, json.TextOr("topk_method", v3 ? "noaux_tc" : "greedy"));
-  if (method == "noaux_tc") config.topk_method = TopkMethod::kNoauxTc;
-  else if (method == "group_limited_greedy") config.topk_method = TopkMethod::kGroupLimitedGreedy;
-  else if (method == "greedy") config.topk_method = TopkMethod::kGreedy;
-  else return Unsupported("{}: topk_method '{}' is not supported; expected 'noaux_tc', 'greedy' or "
-                          "'group_limited_greedy'", json.where(), method);
+  if (method == "noaux_tc")
+    config.topk_method = TopkMethod::kNoauxTc;
+  else if (method == "group_limited_greedy")
+    config.topk_method = TopkMethod::kGroupLimitedGreedy;
+  else if (method == "greedy")
+    config.topk_method = TopkMethod::kGreedy;
+  else
+    return Unsupported(
+        "{}: topk_method '{}' is not supported; expected 'noaux_tc', 'greedy' or "
+        "'group_limited_greedy'",
+        json.where(), method);
   ASSIGN_OR_RETURN(config.norm_topk_prob, json.BoolOr("norm_topk_prob", v3));
   ASSIGN_OR_RETURN(config.routed_scaling_factor,
                    json.NumberOr("routed_scaling_factor", v3 ? 2.5 : 1.0, 1e-6, 1e6));

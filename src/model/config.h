@@ -33,6 +33,8 @@ struct RopeConfig {
   double mscale = 1;
   double mscale_all_dim = 0;
   int64_t original_max_position_embeddings = 4096;
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 /// How the folder's weights are stored, beyond their dtype.
@@ -44,9 +46,11 @@ struct QuantizationConfig {
   };
   Method method = Method::kNone;
   int64_t block_rows = 128, block_cols = 128;  // kFp8
-  bool ue8m0_scales = false;                   // kFp8: scale_fmt "ue8m0": activation scales are powers of two too
+  bool ue8m0_scales = false;  // kFp8: scale_fmt "ue8m0": activation scales are powers of two too
   int bits = 0;                                // kCompressedTensors: 4 or 8
   int64_t group_size = 0;                      // kCompressedTensors: values along a row that share a scale
+
+  bool operator==(const QuantizationConfig&) const = default;
 };
 
 /// A model of the DeepSeek-V2/V3 family. Fields carry config.json's names.
@@ -101,6 +105,8 @@ struct ModelConfig {
   int64_t latent_dim() const { return kv_lora_rank + qk_rope_head_dim; }
   /// (n + r)^-1/2 * m^2, m = 0.1 * mscale_all_dim * ln(factor) + 1 under YaRN.
   double SoftmaxScale() const;
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 /// Parses and checks the text of a config.json; `name` is what errors call it.
@@ -114,7 +120,8 @@ std::vector<std::string> ConfigWarnings(const ModelConfig& config);
 /// kInvalidArgument if the routed experts do not divide evenly over `ranks` (with the arithmetic).
 Status CheckExpertSplit(const ModelConfig& config, int64_t ranks);
 
-/// ParseConfig of dir/config.json, with the end-of-sequence ids of dir/generation_config.json added if it is there.
+/// ParseConfig of dir/config.json, with the end-of-sequence ids of dir/generation_config.json added if it is
+/// there.
 Result<ModelConfig> LoadConfig(const Path& dir);
 
 }  // namespace hadal

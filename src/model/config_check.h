@@ -7,8 +7,8 @@
 
 namespace hadal {
 
-/// kInvalidArgument, with the arithmetic, if two fields do not fit or their product exceeds what hadal can hold;
-/// kUnsupported if the routing is none of the family's. Every field is within its own bounds already.
+/// kInvalidArgument, with the arithmetic, if two fields do not fit or their product exceeds what hadal can
+/// hold; kUnsupported if the routing is none of the family's. Every field is within its own bounds already.
 Status CheckConfig(const ModelConfig& config, std::string_view name);
 
 }  // namespace hadal

@@ -13,8 +13,8 @@ namespace hadal {
 /// The member of `candidates` with the least edit distance from `word`; the first of equals.
 std::string_view NearestWord(std::string_view word, std::span<const std::string_view> candidates);
 
-/// kInvalidArgument if `object` holds a key that is neither in `read` nor in `ignored`, naming it and the nearest
-/// known one. A mistyped key must not become a default in silence.
+/// kInvalidArgument if `object` holds a key that is neither in `read` nor in `ignored`, naming it and the
+/// nearest known one. A mistyped key must not become a default in silence.
 Status CheckKeys(const JsonObject& object, std::span<const std::string_view> read,
                  std::span<const std::string_view> ignored);
 

@@ -10,15 +10,24 @@ constexpr int64_t kMaxContext = int64_t{1} << 31;
 
 /// The fields of a rope_scaling or rope_parameters object, whatever its type.
 Result<RopeConfig> ParseScaling(const JsonObject& scaling, RopeConfig rope) {
-  static constexpr std::string_view kRead[] = {
-      "type", "rope_type", "rope_theta", "factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
-      "original_max_position_embeddings", "attention_factor", "truncate"};
+  static constexpr std::string_view kRead[] = {"type",
+                                               "rope_type",
+                                               "rope_theta",
+                                               "factor",
+                                               "beta_fast",
+                                               "beta_slow",
+                                               "mscale",
+                                               "mscale_all_dim",
+                                               "original_max_position_embeddings",
+                                               "attention_factor",
+                                               "truncate"};
   static constexpr std::string_view kIgnored[] = {"finetuned", "partial_rotary_factor"};
   // The type first: the keys of a scaling we do not have are no typing errors.
   ASSIGN_OR_RETURN(const std::string older, scaling.TextOr("type", "default"));
   ASSIGN_OR_RETURN(const std::string type, scaling.TextOr("rope_type", older));
   if (scaling.Has("type") && type != older)
-    return InvalidArgument("{}: rope_type is '{}' and type is '{}'; remove one", scaling.where(), type, older);
+    return InvalidArgument("{}: rope_type is '{}' and type is '{}'; remove one", scaling.where(), type,
+                           older);
   if (type != "yarn" && type != "default")
     return Unsupported("{}: the type '{}' is not supported; expected 'yarn', 'default' or no scaling",
                        scaling.where(), type);
@@ -27,7 +36,8 @@ Result<RopeConfig> ParseScaling(const JsonObject& scaling, RopeConfig rope) {
   if (type == "default") return rope;
 
   if (scaling.Has("attention_factor"))
-    return Unsupported("{}: attention_factor is not supported; give mscale and mscale_all_dim", scaling.where());
+    return Unsupported("{}: attention_factor is not supported; give mscale and mscale_all_dim",
+                       scaling.where());
   ASSIGN_OR_RETURN(const bool truncate, scaling.BoolOr("truncate", true));
   if (!truncate) return Unsupported("{}: truncate false is not supported", scaling.where());
   rope.yarn = true;
@@ -35,9 +45,11 @@ Result<RopeConfig> ParseScaling(const JsonObject& scaling, RopeConfig rope) {
   ASSIGN_OR_RETURN(rope.beta_fast, scaling.NumberOr("beta_fast", rope.beta_fast, 1e-3, kMaxBeta));
   ASSIGN_OR_RETURN(rope.beta_slow, scaling.NumberOr("beta_slow", rope.beta_slow, 1e-3, kMaxBeta));
   if (rope.beta_fast < rope.beta_slow)
-    return InvalidArgument("{}: beta_fast {} is below beta_slow {}", scaling.where(), rope.beta_fast, rope.beta_slow);
+    return InvalidArgument("{}: beta_fast {} is below beta_slow {}", scaling.where(), rope.beta_fast,
+                           rope.beta_slow);
   ASSIGN_OR_RETURN(rope.mscale, scaling.NumberOr("mscale", rope.mscale, 0, kMaxMscale));
-  ASSIGN_OR_RETURN(rope.mscale_all_dim, scaling.NumberOr("mscale_all_dim", rope.mscale_all_dim, 0, kMaxMscale));
+  ASSIGN_OR_RETURN(rope.mscale_all_dim,
+                   scaling.NumberOr("mscale_all_dim", rope.mscale_all_dim, 0, kMaxMscale));
   ASSIGN_OR_RETURN(rope.original_max_position_embeddings,
                    scaling.Int("original_max_position_embeddings", 1, kMaxContext));
   return rope;
@@ -58,15 +70,16 @@ Status ExpectNull(const JsonObject& object, std::string_view key) {
 }
 
 Result<QuantizationConfig> ParseFp8(const JsonObject& fp8) {
-  static constexpr std::string_view kRead[] = {"quant_method", "fmt", "weight_block_size", "activation_scheme",
-                                               "scale_fmt"};
+  static constexpr std::string_view kRead[] = {"quant_method", "fmt", "weight_block_size",
+                                               "activation_scheme", "scale_fmt"};
   static constexpr std::string_view kIgnored[] = {"modules_to_not_convert", "ignored_layers", "dequantize"};
   RETURN_IF_ERROR(CheckKeys(fp8, kRead, kIgnored));
   RETURN_IF_ERROR(Expect(fp8, "fmt", "e4m3"));
   RETURN_IF_ERROR(Expect(fp8, "activation_scheme", "dynamic"));
   RETURN_IF_ERROR(Expect(fp8, "scale_fmt", "ue8m0"));
   if (!fp8.Has("weight_block_size"))
-    return Unsupported("{}: no weight_block_size: FP8 with one scale per tensor is not supported", fp8.where());
+    return Unsupported("{}: no weight_block_size: FP8 with one scale per tensor is not supported",
+                       fp8.where());
   ASSIGN_OR_RETURN(const std::vector<int64_t> block, fp8.Ints("weight_block_size", 1, 1 << 16, 3));
   if (block.size() != 2)
     return InvalidArgument("{}: weight_block_size is {}, expected [rows, columns]", fp8.where(),
@@ -81,8 +94,8 @@ Result<QuantizationConfig> ParseFp8(const JsonObject& fp8) {
 
 /// weights of a config group: which integers, and what shares a scale.
 Result<QuantizationConfig> ParsePackedWeights(const JsonObject& weights) {
-  static constexpr std::string_view kRead[] = {"num_bits", "type", "symmetric", "strategy", "group_size", "actorder",
-                                               "dynamic", "block_structure"};
+  static constexpr std::string_view kRead[] = {"num_bits",   "type",     "symmetric", "strategy",
+                                               "group_size", "actorder", "dynamic",   "block_structure"};
   static constexpr std::string_view kIgnored[] = {"observer", "observer_kwargs", "scale_dtype", "zp_dtype"};
   RETURN_IF_ERROR(CheckKeys(weights, kRead, kIgnored));
   RETURN_IF_ERROR(Expect(weights, "type", "int"));

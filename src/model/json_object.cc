@@ -13,14 +13,21 @@ constexpr size_t kMaxDepth = 16;
 
 std::string_view TypeName(element value) {
   switch (value.type()) {
-    case simdjson::dom::element_type::ARRAY: return "a list";
-    case simdjson::dom::element_type::OBJECT: return "an object";
-    case simdjson::dom::element_type::STRING: return "a string";
-    case simdjson::dom::element_type::BOOL: return "true or false";
-    case simdjson::dom::element_type::NULL_VALUE: return "null";
+    case simdjson::dom::element_type::ARRAY:
+      return "a list";
+    case simdjson::dom::element_type::OBJECT:
+      return "an object";
+    case simdjson::dom::element_type::STRING:
+      return "a string";
+    case simdjson::dom::element_type::BOOL:
+      return "true or false";
+    case simdjson::dom::element_type::NULL_VALUE:
+      return "null";
     case simdjson::dom::element_type::INT64:
-    case simdjson::dom::element_type::UINT64: return "an integer";
-    case simdjson::dom::element_type::DOUBLE: return "a decimal number";
+    case simdjson::dom::element_type::UINT64:
+      return "an integer";
+    case simdjson::dom::element_type::DOUBLE:
+      return "a decimal number";
   }
   return "something else";
 }
@@ -40,7 +47,8 @@ Status RefuseDuplicates(element value, const std::string& where) {
   }
   std::sort(keys.begin(), keys.end());
   if (auto twice = std::adjacent_find(keys.begin(), keys.end()); twice != keys.end())
-    return InvalidArgument("{}: the key '{}' stands twice in one object; keep the one that is meant", where, *twice);
+    return InvalidArgument("{}: the key '{}' stands twice in one object; keep the one that is meant", where,
+                           *twice);
   return {};
 }
 
@@ -65,7 +73,8 @@ Result<int64_t> JsonObject::Int(std::string_view key, int64_t min, int64_t max) 
   int64_t value = 0;
   if (found.is_uint64() && !found.is_int64())
     return InvalidArgument("{}: {} is {}, expected at most {}", where_, key, Written(key), max);
-  if (!found.is_int64() || found.get(value) != simdjson::SUCCESS) return WrongType(where_, key, found, "an integer");
+  if (!found.is_int64() || found.get(value) != simdjson::SUCCESS)
+    return WrongType(where_, key, found, "an integer");
   if (value < min) return InvalidArgument("{}: {} is {}, expected at least {}", where_, key, value, min);
   if (value > max) return InvalidArgument("{}: {} is {}, expected at most {}", where_, key, value, max);
   return value;
@@ -79,7 +88,8 @@ Result<int64_t> JsonObject::IntOr(std::string_view key, int64_t fallback, int64_
 Result<double> JsonObject::Number(std::string_view key, double min, double max) const {
   ASSIGN_OR_RETURN(const element found, Find(key));
   double value = 0;
-  if (!found.is_number() || found.get(value) != simdjson::SUCCESS) return WrongType(where_, key, found, "a number");
+  if (!found.is_number() || found.get(value) != simdjson::SUCCESS)
+    return WrongType(where_, key, found, "a number");
   if (!(value >= min && value <= max))
     return InvalidArgument("{}: {} is {}, expected a number from {} to {}", where_, key, value, min, max);
   return value;
@@ -127,7 +137,8 @@ Result<std::vector<int64_t>> JsonObject::Ints(std::string_view key, int64_t min,
     if (!item.is_int64() || item.get(value) != simdjson::SUCCESS)
       return InvalidArgument("{}: {} holds {}, expected integers only", where_, key, TypeName(item));
     if (value < min || value > max)
-      return InvalidArgument("{}: {} holds {}, expected integers from {} to {}", where_, key, value, min, max);
+      return InvalidArgument("{}: {} holds {}, expected integers from {} to {}", where_, key, value, min,
+                             max);
     if (values.size() == max_count)
       return InvalidArgument("{}: {} holds more than {} integers", where_, key, max_count);
     values.push_back(value);

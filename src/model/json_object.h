@@ -47,8 +47,8 @@ class JsonObject {
 /// A parsed document whose root is an object.
 class JsonDocument {
  public:
-  /// kInvalidArgument: not JSON, the root is no object, a key stands twice in one object, nested deeper than 16.
-  /// kResourceExhausted: longer than 16 MiB.
+  /// kInvalidArgument: not JSON, the root is no object, a key stands twice in one object, nested deeper
+  /// than 16. kResourceExhausted: longer than 16 MiB.
   static Result<JsonDocument> Parse(std::string_view text, std::string_view name);
   const JsonObject& root() const { return *root_; }
 

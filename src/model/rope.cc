@@ -57,7 +57,8 @@ RopeTable::RopeTable(const RopeConfig& rope, int64_t rope_dim, int64_t positions
   const float scale = static_cast<float>(CosSinScale(rope));
   for (int64_t position = 0; position < positions; ++position) {
     for (int64_t i = 0; i < half; ++i) {
-      // In fp64, then rounded: libm's float versions need not be correctly rounded, and may differ between machines.
+      // In fp64, then rounded: libm's float versions need not be correctly rounded, and may differ between
+      // machines.
       const double angle = static_cast<float>(position) * inverse[i];
       cos[position * half + i] = static_cast<float>(std::cos(angle)) * scale;
       sin[position * half + i] = static_cast<float>(std::sin(angle)) * scale;

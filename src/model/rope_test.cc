@@ -24,7 +24,8 @@ std::vector<float> Floats(simdjson::dom::array values) {
 class RopeGolden : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_EQ(parser_.load(HADAL_TEST_DATA "/golden/units/rope_real_configs.json").get(root_), simdjson::SUCCESS);
+    ASSERT_EQ(parser_.load(HADAL_TEST_DATA "/golden/units/rope_real_configs.json").get(root_),
+              simdjson::SUCCESS);
   }
   static ModelConfig Config(simdjson::dom::element unit) {
     ModelConfig config;
@@ -55,9 +56,11 @@ TEST_F(RopeGolden, FrequenciesAreTheReferenceBits) {
     const std::vector<float> got = InverseFrequencies(config.rope, config.qk_rope_head_dim);
     ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < want.size(); ++i) {
-      // 50000^(10/64) lies 0.47 units from one float and 0.53 from the next; the reference took the farther one.
+      // 50000^(10/64) lies 0.47 units from one float and 0.53 from the next; the reference took the farther
+      // one.
       const bool reference_errs = config.rope.theta == 50000 && i == 5;
-      EXPECT_LE(UlpsApart(got[i], want[i]), reference_errs ? 1 : 0) << "i = " << i << ": " << got[i] << ", " << want[i];
+      EXPECT_LE(UlpsApart(got[i], want[i]), reference_errs ? 1 : 0)
+          << "i = " << i << ": " << got[i] << ", " << want[i];
     }
     ++units;
   }
@@ -73,7 +76,8 @@ TEST_F(RopeGolden, AnglesAreFp32Products) {
     for (simdjson::dom::element position : positions) {
       const std::vector<float> want = Floats(*row);
       for (size_t i = 0; i < want.size(); ++i)
-        EXPECT_EQ(static_cast<float>(int64_t(position)) * inverse[i], want[i]) << int64_t(position) << ", " << i;
+        EXPECT_EQ(static_cast<float>(int64_t(position)) * inverse[i], want[i])
+            << int64_t(position) << ", " << i;
       ++row;
     }
   }
@@ -114,8 +118,8 @@ struct GoldenFile {
 };
 
 TEST(Rope, AgreesWithEveryGoldenFolder) {
-  for (const char* folder : {"v3-tiny-f32", "v3-tiny-bf16", "v3-tiny-fp8", "v3-tiny-mtp", "moonlight-tiny",
-                             "v2lite-tiny"}) {
+  for (const char* folder :
+       {"v3-tiny-f32", "v3-tiny-bf16", "v3-tiny-fp8", "v3-tiny-mtp", "moonlight-tiny", "v2lite-tiny"}) {
     SCOPED_TRACE(folder);
     const auto config = LoadConfig(Path(HADAL_TEST_DATA "/golden") / folder);
     ASSERT_TRUE(config) << config.error().message;
