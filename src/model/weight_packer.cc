@@ -1,0 +1,154 @@
+#include "model/weight_packer.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace hadal {
+namespace {
+
+/// Whether the target holds the source's codes. INT4 may become INT8, whose codes include it, if scales stay.
+bool KeepsCodes(const LinearJob& job) {
+  const LinearWeight& w = *job.target;
+  if (job.source.packed()) {
+    const bool holds = w.format == WeightFormat::kInt8 || w.format == job.source.format;
+    const bool exact = !w.scales_bf16 || job.source.scales->dtype == DType::kBF16;
+    return holds && exact && w.group == job.source.block_cols;
+  }
+  return w.format == job.source.format;
+}
+
+/// Writes the scale of (lane, group) of a panel of integers.
+void StoreScale(const LinearWeight& w, int64_t panel, int64_t group, int64_t lane, float scale,
+                std::byte* scales) {
+  const int64_t index = (panel * w.scale_count() + group) * kPanel + lane;
+  if (w.scales_bf16) {
+    reinterpret_cast<uint16_t*>(scales)[index] = ToBF16(scale).bits;
+  } else {
+    reinterpret_cast<float*>(scales)[index] = scale;
+  }
+}
+
+int64_t RowsOf(const LinearWeight& w, int64_t panel) { return std::min(kPanel, w.out - panel * kPanel); }
+
+}  // namespace
+
+Status WeightPacker::Pack(const LinearJob& job, int64_t first, int64_t count, std::byte* values,
+                          std::byte* scales) {
+  const LinearWeight& w = *job.target;
+  HADAL_CHECK(first >= 0 && first + count <= w.panel_count(), "panels {}+{} of {}", first, count,
+              w.panel_count());
+  if (job.source.packed() && first == 0) RETURN_IF_ERROR(reader_.CheckPackedShape(job.source));
+  if (job.transposed) {
+    HADAL_CHECK(first == 0 && count == w.panel_count(), "a transposed weight is packed whole");
+    return PackTransposed(job, values, scales);
+  }
+  const bool keeps = KeepsCodes(job);
+  if (!keeps) floats_.resize(static_cast<size_t>(kPanel * w.in));
+  for (int64_t panel = first; panel < first + count; ++panel) {
+    const int64_t row = job.first_row + panel * kPanel, rows = RowsOf(w, panel);
+    if (keeps) {
+      RETURN_IF_ERROR(PackStored(job, panel, values, scales));
+    } else {
+      RETURN_IF_ERROR(reader_.Decode(job.source, row, rows, floats_.data()));
+      PackFloats(w, panel, floats_.data(), rows, values, scales);
+    }
+    reader_.Release(job.source, row, rows);
+  }
+  return {};
+}
+
+template <typename Code>
+Status WeightPacker::PackCodes(const LinearJob& job, int64_t panel, std::byte* values) {
+  const LinearWeight& w = *job.target;
+  const int64_t rows = RowsOf(w, panel);
+  ASSIGN_OR_RETURN(const Code* codes, reader_.Codes<Code>(job.source, job.first_row + panel * kPanel, rows));
+  PackPanel(w, codes, w.in, rows, values + panel * w.panel_bytes());
+  return {};
+}
+
+Status WeightPacker::PackStored(const LinearJob& job, int64_t panel, std::byte* values, std::byte* scales) {
+  const LinearWeight& w = *job.target;
+  switch (job.source.format) {
+    case WeightFormat::kF32:
+      return PackCodes<float>(job, panel, values);
+    case WeightFormat::kF16:
+    case WeightFormat::kBF16:
+      return PackCodes<uint16_t>(job, panel, values);
+    default:
+      break;
+  }
+  const int64_t row = job.first_row + panel * kPanel, rows = RowsOf(w, panel), count = w.scale_count();
+  ASSIGN_OR_RETURN(const float* stored, reader_.Scales(job.source, row, rows));
+  if (job.source.format == WeightFormat::kFp8) {
+    // ChooseFormat saw to it that 16 outputs lie in one block of rows.
+    HADAL_CHECK(row / job.source.block_rows == (row + rows - 1) / job.source.block_rows, "row {}", row);
+    std::memcpy(scales + panel * count * 4, stored, static_cast<size_t>(count) * 4);
+    return PackCodes<uint8_t>(job, panel, values);
+  }
+  for (int64_t lane = 0; lane < rows; ++lane)
+    for (int64_t group = 0; group < count; ++group)
+      StoreScale(w, panel, group, lane, stored[lane * count + group], scales);
+  return PackCodes<int8_t>(job, panel, values);
+}
+
+Status WeightPacker::PackTransposed(const LinearJob& job, std::byte* values, std::byte* scales) {
+  const LinearWeight& w = *job.target;
+  HADAL_CHECK_EQ(w.out, job.source.in);
+  floats_.resize(static_cast<size_t>(w.in * w.out));
+  columns_.resize(static_cast<size_t>(kPanel * w.in));
+  RETURN_IF_ERROR(reader_.Decode(job.source, job.first_row, w.in, floats_.data()));
+  for (int64_t panel = 0; panel < w.panel_count(); ++panel) {
+    const int64_t rows = RowsOf(w, panel);
+    for (int64_t lane = 0; lane < rows; ++lane)
+      for (int64_t k = 0; k < w.in; ++k)
+        columns_[static_cast<size_t>(lane * w.in + k)] =
+            floats_[static_cast<size_t>(k * w.out + panel * kPanel + lane)];
+    PackFloats(w, panel, columns_.data(), rows, values, scales);
+  }
+  reader_.Release(job.source, job.first_row, w.in);
+  return {};
+}
+
+void WeightPacker::PackFloats(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count,
+                              std::byte* values, std::byte* scales) {
+  std::byte* data = values + panel * w.panel_bytes();
+  switch (w.format) {
+    case WeightFormat::kF32:
+      PackPanel(w, rows, w.in, row_count, data);
+      return;
+    case WeightFormat::kF16:
+    case WeightFormat::kBF16: {
+      const auto count = static_cast<size_t>(row_count * w.in);
+      halves_.resize(count);
+      const bool half = w.format == WeightFormat::kF16;
+      for (size_t i = 0; i < count; ++i) halves_[i] = half ? ToF16(rows[i]).bits : ToBF16(rows[i]).bits;
+      PackPanel<uint16_t>(w, halves_.data(), w.in, row_count, data);
+      return;
+    }
+    case WeightFormat::kInt8:
+    case WeightFormat::kInt4:
+      Quantize(w, panel, rows, row_count, values, scales);
+      return;
+    case WeightFormat::kFp8:
+      HADAL_CHECK(false, "nothing is quantised to FP8 at load");
+  }
+}
+
+void WeightPacker::Quantize(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count,
+                            std::byte* values, std::byte* scales) {
+  const int bits = w.format == WeightFormat::kInt8 ? 8 : 4;
+  codes_.resize(static_cast<size_t>(row_count * w.in));
+  for (int64_t lane = 0; lane < row_count; ++lane) {
+    for (int64_t group = 0; group < w.scale_count(); ++group) {
+      const int64_t begin = group * w.group, count = std::min<int64_t>(w.group, w.in - begin);
+      const float scale =
+          QuantizeGroup(rows + lane * w.in + begin, count, bits, codes_.data() + lane * w.in + begin);
+      StoreScale(w, panel, group, lane, scale, scales);
+    }
+  }
+  PackPanel<int8_t>(w, codes_.data(), w.in, row_count, values + panel * w.panel_bytes());
+}
+
+}  // namespace hadal

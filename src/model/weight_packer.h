@@ -1,0 +1,59 @@
+// Packs one Linear from the checkpoint into the kernels' layout, a few panels at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/status.h"
+#include "kernels/linear_weight.h"
+#include "model/weight_reader.h"
+#include "model/weight_source.h"
+
+namespace hadal {
+
+/// A Linear to be made: target row i is source row first_row + i; or, transposed, target column k is source
+/// row first_row + k, and target row i is source column i.
+struct LinearJob {
+  LinearSource source;
+  LinearWeight* target = nullptr;  // its shape, formats and pointers are set before packing
+  int64_t first_row = 0;
+  bool transposed = false;
+
+  int64_t source_rows() const { return transposed ? target->in : target->out; }
+  /// Bytes of the checkpoint that it reads, scales left out.
+  int64_t source_bytes() const { return source_rows() * source.row_bytes(); }
+};
+
+/// Reads and packs; holds the memory for it, 16 rows' worth (a transposed Linear: all of it, one head's
+/// part). One thread at a time.
+class WeightPacker {
+ public:
+  explicit WeightPacker(const Checkpoint& checkpoint) : reader_(checkpoint) {}
+
+  WeightReader& reader() { return reader_; }
+
+  /// Packs panels [first, first + count) with their scales and releases what was read. `values` and `scales`
+  /// are the target's, which is zero so far. A transposed job is packed whole. Codes are kept where target
+  /// and source hold the same ones (also INT4 as INT8); else the decoded values are rounded or quantised.
+  /// Errors are WeightReader's.
+  Status Pack(const LinearJob& job, int64_t first, int64_t count, std::byte* values, std::byte* scales);
+
+ private:
+  Status PackStored(const LinearJob& job, int64_t panel, std::byte* values, std::byte* scales);
+  template <typename Code>
+  Status PackCodes(const LinearJob& job, int64_t panel, std::byte* values);
+  Status PackTransposed(const LinearJob& job, std::byte* values, std::byte* scales);
+  /// Packs one panel from floats. rows: [row_count][target.in].
+  void PackFloats(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count,
+                  std::byte* values, std::byte* scales);
+  void Quantize(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count, std::byte* values,
+                std::byte* scales);
+
+  WeightReader reader_;
+  std::vector<float> floats_, columns_;
+  std::vector<uint16_t> halves_;
+  std::vector<int8_t> codes_;
+};
+
+}  // namespace hadal
