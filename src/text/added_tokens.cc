@@ -91,6 +91,7 @@ Status AddedTokens::SplitBy(const Group& group, std::string_view text, RegexRun&
     }
     if (token->lstrip) begin = std::max(TrailingSpace(text.substr(0, begin)), done);
     if (token->rstrip) end += LeadingSpace(text.substr(end));
+    if (begin >= end) continue;  // white space that the token before took along
     if (done < begin) out.push_back({text.substr(done, begin - done), -1});
     out.push_back({text.substr(begin, end - begin), token->id});
     done = end;

@@ -19,7 +19,7 @@ struct Merge {
 };
 
 struct BpeOptions {
-  std::optional<int32_t> unknown_id;  // stands for a byte that has no token
+  std::optional<int32_t> unknown_id{}; // stands for a byte that has no token
   bool fuse_unknown = false;          // neighbouring unknown bytes become one unknown_id
   bool byte_fallback = false;         // a byte without a token becomes its tokens <0xNN>, where there are such
   bool ignore_merges = false;         // a piece that is a token becomes that token, whatever the merges would give

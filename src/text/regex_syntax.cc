@@ -15,8 +15,9 @@ constexpr std::string_view kSpace =
 constexpr std::string_view kNotSpace =
     R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027})"
     R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
-// \w in Oniguruma; PCRE2 10.42 leaves out marks and connector punctuation.
-constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+// \w in Oniguruma: PCRE2 10.42 leaves out marks and connector punctuation, and the numbers of Latin-1, which alone
+// of the category No are in Oniguruma's table.
+constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
 constexpr std::string_view kSameEscapes = "rntfeadDAzZ";  // letters that mean the same after a backslash
 
@@ -65,6 +66,7 @@ class Translator {
       return {};
     }
     if (Ahead("(?") && !KnownGroup()) return Refuse("a group '(?' of another kind than ?: ?= ?! ?<= ?<! ?> ?i:");
+    if (Ahead("(?i:") && !SimpleFold()) return Refuse("a group '(?i:' of more than plain words");
     if (Ahead("(*")) return Refuse("a verb '(*'");
     if (Ahead("{,")) return Refuse("an interval without a lower bound");
     // Possessive and reluctant in PCRE2, repeated and (after {n}) optional in Oniguruma.
@@ -77,6 +79,20 @@ class Translator {
     for (const std::string_view group : {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:"})
       if (Ahead(group)) return true;
     return false;
+  }
+
+  // Whether the group '(?i:' here holds only words of ASCII of which no two letters are the case folding of one
+  // character (as "ss" is of "ß"): Oniguruma matches that character too, PCRE2 does not.
+  bool SimpleFold() const {
+    std::string words(in_.substr(at_ + 4, in_.find(')', at_) - at_ - 4));
+    for (char& c : words) {
+      c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      if (!std::isalnum(static_cast<unsigned char>(c)) && std::string_view("'| ?").find(c) == std::string_view::npos)
+        return false;
+    }
+    for (const std::string_view pair : {"ss", "st", "ff", "fi", "fl"})
+      if (words.find(pair) != std::string::npos) return false;
+    return true;
   }
 
   Status InClass() {
