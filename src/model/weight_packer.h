@@ -19,10 +19,6 @@ struct LinearJob {
   LinearWeight* target = nullptr;  // its shape, formats and pointers are set before packing
   int64_t first_row = 0;
   bool transposed = false;
-
-  int64_t source_rows() const { return transposed ? target->in : target->out; }
-  /// Bytes of the checkpoint that it reads, scales left out.
-  int64_t source_bytes() const { return source_rows() * source.row_bytes(); }
 };
 
 /// Reads and packs; holds the memory for it, 16 rows' worth (a transposed Linear: all of it, one head's

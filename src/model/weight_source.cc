@@ -1,5 +1,6 @@
 #include "model/weight_source.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <vector>
 
@@ -95,6 +96,13 @@ Result<LinearSource> FindPacked(const Checkpoint& checkpoint, const Quantization
 }
 
 }  // namespace
+
+int64_t LinearSource::BytesOfRows(int64_t first, int64_t count) const {
+  const int64_t bytes = count * row_bytes();
+  if (!scales) return bytes;
+  const int64_t scale_rows = CeilDiv(first + count, block_rows) - CeilDiv(first, block_rows);
+  return bytes + scale_rows * scale_cols() * (DTypeBits(scales->dtype) / 8);
+}
 
 Result<LinearSource> FindLinear(const Checkpoint& checkpoint, const QuantizationConfig& quantization,
                                 std::string_view base, int64_t out, int64_t in) {

@@ -38,6 +38,9 @@ struct LinearSource {
   int64_t scale_cols() const { return (in + block_cols - 1) / block_cols; }
   /// Bytes of one row of `values`.
   int64_t row_bytes() const { return static_cast<int64_t>(values->bytes) / out; }
+  /// Bytes of rows [first, first + count) with their scales; a row of scales counts with the first row that
+  /// has it.
+  int64_t BytesOfRows(int64_t first, int64_t count) const;
 };
 
 /// Finds the weight of Linear `base` ("model.layers.3.mlp.gate_proj"), whose shape must be [out, in].

@@ -41,9 +41,9 @@ void AddLinearTasks(const WeightPlan& plan, size_t index, std::vector<Task>& tas
     const int64_t count = std::min(step, panels - first);
     const int64_t rows = job.transposed ? w.in : std::min(count * kPanel, w.out - first * kPanel);
     const int64_t row = job.first_row + (job.transposed ? 0 : first * kPanel);
-    const int64_t width = job.source.row_bytes();
-    tasks.push_back({Task::Kind::kLinear, tensor.shard, tensor.offset + static_cast<uint64_t>(row * width),
-                     index, first, count, linear.counted ? rows * width : 0});
+    const auto offset = tensor.offset + static_cast<uint64_t>(row * job.source.row_bytes());
+    tasks.push_back({Task::Kind::kLinear, tensor.shard, offset, index, first, count,
+                     linear.counted ? job.source.BytesOfRows(row, rows) : 0});
   }
 }
 
