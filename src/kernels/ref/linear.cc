@@ -65,11 +65,13 @@ void PrepareInt8(const PanelWeight& w, const float* x, char* prepared) {
   }
 }
 
-/// Code k is e4m3(x / s) with s = max(amax, 1e-4) / 448 of its 128 inputs; the row holds the codes' values.
+/// Code k is e4m3(x / s) with s = max(amax, 1e-4) / 448 of its 128 inputs; the row holds the codes' values for FP8
+/// weights, and their products with s for others.
 void PrepareE4M3(const PanelWeight& w, const float* x, char* prepared) {
   float* values = reinterpret_cast<float*>(prepared);
   float* scales = reinterpret_cast<float*>(prepared + OwnOffset(w));
-  for (int64_t b = 0; b < w.scale_count; ++b) {
+  const bool codes = w.format == WeightFormat::kFp8;
+  for (int64_t b = 0; b * kFp8Block < w.in; ++b) {
     const int64_t begin = b * kFp8Block, end = std::min(begin + kFp8Block, w.in);
     float amax = 1e-4f;
     for (int64_t k = begin; k < end; ++k) amax = std::max(amax, std::fabs(x[k]));
@@ -79,8 +81,8 @@ void PrepareE4M3(const PanelWeight& w, const float* x, char* prepared) {
       const float fraction = std::frexp(scale, &exponent);  // scale = fraction * 2^exponent, fraction in [0.5, 1)
       scale = std::ldexp(1.0f, fraction == 0.5f ? exponent - 1 : exponent);
     }
-    scales[b] = scale;
-    for (int64_t k = begin; k < end; ++k) values[k] = ToFloat(ToE4M3(x[k] / scale));
+    if (codes) scales[b] = scale;
+    for (int64_t k = begin; k < end; ++k) values[k] = ToFloat(ToE4M3(x[k] / scale)) * (codes ? 1.0f : scale);
   }
   for (int64_t k = w.in; k < w.padded_in; ++k) values[k] = 0;
 }

@@ -1,0 +1,42 @@
+// One step: the tokens that go through the layers together, and where they come from.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "tensor/view.h"
+
+namespace hadal {
+
+using ops::Run;
+
+/// Tokens of any number of sequences. Runs of prompt tokens come first, runs of generated tokens after them; rows
+/// of activations are in the order of the runs. Vectors are reserved once and reused.
+struct Step {
+  std::vector<int32_t> tokens;      // [T]
+  std::vector<int32_t> positions;   // [T]
+  std::vector<Run> runs;
+  std::vector<int32_t> logit_rows;  // rows whose logits are wanted, ascending
+
+  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+  void Clear();
+  /// Appends a run of `count` tokens at positions first_position, first_position + 1, …; prompt runs must be added
+  /// before generated ones. `block_table` must outlive the step.
+  void Add(Run::Role role, const int32_t* ids, int64_t count, int64_t first_position, const int32_t* block_table);
+  /// Rows of the first generated token; rows() where there is none.
+  int64_t first_generated_row() const;
+};
+
+/// Looks at a forward pass as it runs; for tests and `hadal logits --hidden`. Views are valid during the call.
+class ForwardObserver {
+ public:
+  virtual ~ForwardObserver() = default;
+  /// `name` is the golden data's: "embed", "hidden", "kv_c", "attn_out", "mlp_out", … layer is -1 outside layers.
+  virtual void OnTensor(std::string_view name, int64_t layer, View<const float> values) = 0;
+  /// ids, weights: [T, K].
+  virtual void OnRoutes(int64_t layer, View<const int32_t> ids, View<const float> weights) = 0;
+};
+
+}  // namespace hadal
