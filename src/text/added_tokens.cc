@@ -33,8 +33,8 @@ size_t LeadingSpace(std::string_view text) {
 }  // namespace
 
 Result<AddedTokens> AddedTokens::Create(std::vector<AddedToken> tokens) {
-  // \w of the reference here has the two joiners besides.
-  ASSIGN_OR_RETURN(Regex word, Regex::Compile(R"([\w\x{200c}\x{200d}])"));
+  // Here the reference asks another engine than for Split: its \w has the two joiners and no numbers of Latin-1.
+  ASSIGN_OR_RETURN(Regex word, Regex::Compile(R"((?![\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}])[\w\x{200c}\x{200d}])"));
   AddedTokens added(std::move(word));
   for (AddedToken& token : tokens) {
     Group& group = token.normalized ? added.normalized_ : added.raw_;

@@ -36,6 +36,7 @@ TEST(AddedTokens, SingleWordStandsAlone) {
   const std::vector<AddedToken> tokens{{.content = "the", .id = 1, .single_word = true}};
   EXPECT_EQ(Segments(tokens, "the the. other them \u00e9the the\u0301 the\u200d the_ the"),
             "{1:the}' '{1:the}'. other them \u00e9the the\u0301 the\u200d the_ '{1:the}");
+  EXPECT_EQ(Segments(tokens, "\u00bdthe\u00b2"), "'\u00bd'{1:the}'\u00b2'");
 }
 
 TEST(AddedTokens, StripTakesWhiteSpaceAlong) {

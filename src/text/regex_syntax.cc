@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "text/regex.h"
+#include "text/unicode_additions.h"
 
 namespace hadal {
 namespace {
@@ -19,16 +20,29 @@ constexpr std::string_view kNotSpace =
 // of the category No are in Oniguruma's table.
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
-constexpr std::string_view kSameEscapes = "rntfeadDAzZ";  // letters that mean the same after a backslash
+constexpr std::string_view kSameEscapes = "rntfeaAzZ";  // letters that mean the same after a backslash
 
+// C and Cn are not among them: they hold what PCRE2's version of Unicode does not know yet.
 constexpr auto kCategories = std::to_array<std::string_view>(
-    {"C", "Cc", "Cf", "Cn", "Co", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N", "Nd",
-     "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z", "Zl",
-     "Zp", "Zs"});
+    {"Cc", "Cf", "Co", "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N",  "Nd", "Nl", "No",
+     "P",  "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"});
 // PCRE2 takes a bare script name to mean the script's extensions too, Oniguruma the script alone.
-constexpr auto kScripts = std::to_array<std::string_view>(
-    {"Arabic", "Armenian", "Bengali", "Cyrillic", "Devanagari", "Georgian", "Greek", "Han", "Hangul", "Hebrew",
-     "Hiragana", "Katakana", "Khmer", "Lao", "Latin", "Mongolian", "Myanmar", "Tamil", "Thai", "Tibetan"});
+constexpr auto kScripts =
+    std::to_array<std::string_view>({"Greek", "Han", "Hangul", "Hebrew", "Hiragana", "Katakana", "Thai"});
+
+// Appends the newer characters of a category, a group of categories ("L") or a script as members of a class.
+void AppendAdditions(std::string_view property, std::string& out) {
+  for (const UnicodeAddition& addition : kUnicodeAdditions) {
+    const bool same = addition.property == property;
+    const bool of_group = property.size() == 1 && addition.property.size() == 2 && addition.property[0] == property[0];
+    if (same || of_group) out += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", addition.first, addition.last);
+  }
+}
+
+std::string WithAdditions(std::string members, std::initializer_list<std::string_view> properties) {
+  for (const std::string_view property : properties) AppendAdditions(property, members);
+  return members;
+}
 
 class Translator {
  public:
@@ -125,10 +139,12 @@ class Translator {
     switch (c) {
       case 's': PutSet(kSpace); return {};
       case 'S': PutSet(kNotSpace); return {};
-      case 'w': PutSet(kWord); return {};
+      case 'w': PutSet(Word()); return {};
+      case 'd': PutSet(Digit()); return {};
       case 'W':
-        if (in_class_) return Refuse("\\W in a class");
-        PutSet(kWord, /*negated=*/true);
+      case 'D':
+        if (in_class_) return Refuse(fmt::format("\\{} in a class", c));
+        PutSet(c == 'W' ? Word() : Digit(), /*negated=*/true);
         return {};
       case 'h': PutSet("0-9A-Fa-f"); return {};
       case 'v':
@@ -142,6 +158,9 @@ class Translator {
       default: return Refuse(fmt::format("the escape '\\{}'", letter || (c >= '0' && c <= '9') ? c : '?'));
     }
   }
+
+  static std::string Word() { return WithAdditions(std::string(kWord), {"L", "M", "Nd", "Nl", "Pc"}); }
+  static std::string Digit() { return WithAdditions("\\p{Nd}", {"Nd"}); }
 
   static bool AllHex(std::string_view text) {
     return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isxdigit(c); });
@@ -169,12 +188,16 @@ class Translator {
     if (at_ + 2 >= in_.size() || in_[at_ + 2] != '{' || close == std::string_view::npos)
       return Refuse("a property without braces");
     std::string_view name = in_.substr(at_ + 3, close - at_ - 3);
-    const bool negated = name.starts_with('^');
-    if (negated) name.remove_prefix(1);
+    bool negated = in_[at_ + 1] == 'P';
+    if (name.starts_with('^')) {
+      negated = !negated;
+      name.remove_prefix(1);
+    }
     const bool script = std::find(kScripts.begin(), kScripts.end(), name) != kScripts.end();
     if (!script && std::find(kCategories.begin(), kCategories.end(), name) == kCategories.end())
       return Refuse(fmt::format("the property '{}'", name));
-    out_.append(in_.substr(at_, 2)).append(negated ? "{^" : "{").append(script ? "sc:" : "").append(name).append("}");
+    if (negated && in_class_) return Refuse("a negated property in a class");
+    PutSet(WithAdditions(fmt::format("\\p{{{}{}}}", script ? "sc:" : "", name), {name}), negated);
     at_ = close + 1;
     return {};
   }

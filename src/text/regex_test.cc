@@ -69,11 +69,23 @@ TEST(Regex, MeansWhatTheReferenceEngineMeans) {
   EXPECT_EQ(Marked("[]a]+", "]a["), "[]a][|");
 }
 
+// Characters of Unicode 15 and 16: a letter, a Han letter, a mark, a digit, a punctuation mark and a symbol.
+TEST(Regex, KnowsCharactersNewerThanPcre) {
+  constexpr std::string_view kText = "\u1c89\U00031350\U00010efd\U0001e4f0\u1b4e\u2427";
+  EXPECT_EQ(Marked("\\p{L}+", kText), "[\u1c89\U00031350]\U00010efd\U0001e4f0\u1b4e\u2427|");
+  EXPECT_EQ(Marked("\\P{L}+", kText), "\u1c89\U00031350|[\U00010efd\U0001e4f0\u1b4e\u2427]");
+  EXPECT_EQ(Marked("[^\\p{L}\\p{M}]+", kText), "\u1c89\U00031350\U00010efd|[\U0001e4f0\u1b4e\u2427]");
+  EXPECT_EQ(Marked("[\\p{P}\\p{S}]+", kText), "\u1c89\U00031350\U00010efd\U0001e4f0|[\u1b4e\u2427]");
+  EXPECT_EQ(Marked("\\d|\\p{Han}", kText), "\u1c89|[\U00031350]\U00010efd|[\U0001e4f0]\u1b4e\u2427|");
+  EXPECT_EQ(Marked("\\w+", kText), "[\u1c89\U00031350\U00010efd\U0001e4f0]\u1b4e\u2427|");
+}
+
 TEST(Regex, RefusesByNameWhatItCannotTranslate) {
   for (const auto& [pattern, name] : std::vector<std::pair<std::string, std::string>>{
            {"[a&&b]", "intersection"}, {"[a[b]]", "class inside"}, {"a{1,2}+", "interval"}, {"a{2}?", "interval"},
            {"a{,3}", "lower bound"}, {"(?m:.)", "group"}, {"(?i)a", "group"}, {"\\bword", "'\\b'"},
-           {"\\p{Alpha}", "'Alpha'"}, {"\\pL", "braces"}, {"\\x41", "braces"}, {"\\1", "'\\1'"}, {"[\\W]", "\\W"},
+           {"\\p{Alpha}", "'Alpha'"}, {"\\pL", "braces"}, {"\\x41", "braces"}, {"\\1", "'\\1'"}, {"[\\W]", "\\W"}, {"[\\P{L}]", "negated"},
+           {"\\p{Cn}", "'Cn'"},
            {"(?i:ss)", "'(?i:'"}, {"(?i:é)", "'(?i:'"}, {"(*UTF)a", "verb"}, {"\\K", "'\\K'"}, {"\\R", "'\\R'"}, {"\\Qa", "'\\Q'"}, {"\\u12", "four"}}) {
     const auto regex = Regex::Compile(pattern);
     ASSERT_FALSE(regex.has_value()) << pattern;
