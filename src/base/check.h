@@ -18,8 +18,8 @@ namespace hadal {
 
 #define HADAL_CHECK_EQ(a, b)                                                                    \
   do {                                                                                          \
-    const auto& check_a_ = (a);                                                                 \
-    const auto& check_b_ = (b);                                                                 \
+    const auto check_a_ = (a); /* by value: (a) may be part of a temporary */                   \
+    const auto check_b_ = (b);                                                                  \
     if (!(check_a_ == check_b_)) [[unlikely]]                                                   \
       ::hadal::CheckFailed(__FILE__, __LINE__, #a " == " #b,                                    \
                            ::fmt::format("{} against {}", check_a_, check_b_));                 \

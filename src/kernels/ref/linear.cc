@@ -26,16 +26,21 @@ LinearWeight ToLinearWeight(const PanelWeight& w) {
 int64_t InputGroup(InputFormat input, int64_t weight_group) {
   switch (input) {
     case InputFormat::kF32:
-    case InputFormat::kBF16: return 0;
-    case InputFormat::kInt8: return weight_group;
+    case InputFormat::kBF16:
+      return 0;
+    case InputFormat::kInt8:
+      return weight_group;
     case InputFormat::kE4M3:
-    case InputFormat::kE4M3Pow2: return kFp8Block;
+    case InputFormat::kE4M3Pow2:
+      return kFp8Block;
   }
   return 0;
 }
 
 /// Where the row's own scales lie.
-size_t OwnOffset(const PanelWeight& w) { return static_cast<size_t>(PreparedValueBytes(w, /*bf16_pairs=*/false)); }
+size_t OwnOffset(const PanelWeight& w) {
+  return static_cast<size_t>(PreparedValueBytes(w, /*bf16_pairs=*/false));
+}
 
 /// A code is round(x * (127 / amax)), its scale amax / 127. A group too small to have codes (127 / amax
 /// overflows) counts as zeros; one that is not finite has the scale NaN.
@@ -65,8 +70,8 @@ void PrepareInt8(const PanelWeight& w, const float* x, char* prepared) {
   }
 }
 
-/// Code k is e4m3(x / s) with s = max(amax, 1e-4) / 448 of its 128 inputs; the row holds the codes' values for FP8
-/// weights, and their products with s for others.
+/// Code k is e4m3(x / s) with s = max(amax, 1e-4) / 448 of its 128 inputs; the row holds the codes' values
+/// for FP8 weights, and their products with s for others.
 void PrepareE4M3(const PanelWeight& w, const float* x, char* prepared) {
   float* values = reinterpret_cast<float*>(prepared);
   float* scales = reinterpret_cast<float*>(prepared + OwnOffset(w));
@@ -78,7 +83,8 @@ void PrepareE4M3(const PanelWeight& w, const float* x, char* prepared) {
     float scale = amax / 448.0f;
     if (w.input == InputFormat::kE4M3Pow2) {
       int exponent = 0;
-      const float fraction = std::frexp(scale, &exponent);  // scale = fraction * 2^exponent, fraction in [0.5, 1)
+      const float fraction =
+          std::frexp(scale, &exponent);  // scale = fraction * 2^exponent, fraction in [0.5, 1)
       scale = std::ldexp(1.0f, fraction == 0.5f ? exponent - 1 : exponent);
     }
     if (codes) scales[b] = scale;
@@ -99,7 +105,10 @@ std::vector<double> WeightRow(const PanelWeight& w, int64_t output) {
 
 std::vector<double> InputValues(const PanelWeight& w, const void* prepared) {
   const char* own = static_cast<const char*>(prepared) + OwnOffset(w);
-  const int64_t group = InputGroup(w.input, w.group);
+  // e4m3 inputs of weights other than FP8 carry their scale already.
+  const bool products =
+      w.format != WeightFormat::kFp8 && (w.input == InputFormat::kE4M3 || w.input == InputFormat::kE4M3Pow2);
+  const int64_t group = products ? 0 : InputGroup(w.input, w.group);
   std::vector<double> values(static_cast<size_t>(w.in));
   for (int64_t k = 0; k < w.in; ++k) {
     double value = 0;
@@ -129,20 +138,23 @@ void Prepare(const PanelWeight& w, const float* x, void* prepared) {
         values[k] = k >= w.in ? 0 : w.input == InputFormat::kBF16 ? RoundToBF16(x[k]) : x[k];
       return;
     }
-    case InputFormat::kInt8: return PrepareInt8(w, x, static_cast<char*>(prepared));
+    case InputFormat::kInt8:
+      return PrepareInt8(w, x, static_cast<char*>(prepared));
     case InputFormat::kE4M3:
-    case InputFormat::kE4M3Pow2: return PrepareE4M3(w, x, static_cast<char*>(prepared));
+    case InputFormat::kE4M3Pow2:
+      return PrepareE4M3(w, x, static_cast<char*>(prepared));
   }
 }
 
-void Linear(const PanelWeight& w, const void* const* rows, int64_t m, int64_t first_panel, int64_t panel_count,
-            float* const* y) {
+void Linear(const PanelWeight& w, const void* const* rows, int64_t m, int64_t first_panel,
+            int64_t panel_count, float* const* y) {
   std::vector<std::vector<double>> inputs;
   for (int64_t r = 0; r < m; ++r) inputs.push_back(InputValues(w, rows[r]));
   const int64_t end = std::min((first_panel + panel_count) * kPanel, w.out);
   for (int64_t o = first_panel * kPanel; o < end; ++o) {
     const std::vector<double> weights = WeightRow(w, o);
-    for (int64_t r = 0; r < m; ++r) y[r][o] = static_cast<float>(Dot(inputs[static_cast<size_t>(r)], weights));
+    for (int64_t r = 0; r < m; ++r)
+      y[r][o] = static_cast<float>(Dot(inputs[static_cast<size_t>(r)], weights));
   }
 }
 
