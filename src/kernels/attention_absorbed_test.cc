@@ -10,7 +10,8 @@ using namespace testing_kernels;
 
 /// `count` cached tokens of `width` values, scattered in memory as blocks of a paged cache are.
 struct Cache {
-  Cache(int64_t count, int64_t width, bool bf16_rows, uint64_t seed) : values(RandomFloats(count * width, seed)) {
+  Cache(int64_t count, int64_t width, bool bf16_rows, uint64_t seed)
+      : values(RandomFloats(count * width, seed)) {
     for (float& v : values) v = RoundToBF16(v);  // so that both kinds of cache hold the same numbers
     for (int64_t t = 0; t < count; ++t) {
       std::vector<std::byte> row(static_cast<size_t>(width * (bf16_rows ? 2 : 4)));
@@ -39,14 +40,17 @@ constexpr float kScale = 0.3f;
 
 /// The queries of one token, NaN between the heads, and what attention makes of them.
 struct Problem {
-  Problem(Shape s, uint64_t seed) : shape(s), q_latent(Spread(s.heads, s.latent, 3, seed)),
-                                    q_rope(Spread(s.heads, s.rope, 5, seed + 1)) {}
+  Problem(Shape s, uint64_t seed)
+      : shape(s),
+        q_latent(Spread(s.heads, s.latent, 3, seed)),
+        q_rope(Spread(s.heads, s.rope, 5, seed + 1)) {}
 
   static std::vector<float> Spread(int64_t rows, int64_t width, int64_t gap, uint64_t seed) {
     std::vector<float> all(static_cast<size_t>(rows * (width + gap)), kNaN);
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t i = 0; i < width; ++i)
-        all[static_cast<size_t>(r * (width + gap) + i)] = RandomFloat(seed, static_cast<uint64_t>(r * width + i));
+        all[static_cast<size_t>(r * (width + gap) + i)] =
+            RandomFloat(seed, static_cast<uint64_t>(r * width + i));
     return all;
   }
 
@@ -55,8 +59,8 @@ struct Problem {
 };
 
 struct Partial {
-  Partial(const KernelTable& table, const Problem& p, const Cache& cache, bool bf16_rows, int64_t first, int64_t count,
-          int64_t first_head = 0, int64_t head_count = -1)
+  Partial(const KernelTable& table, const Problem& p, const Cache& cache, bool bf16_rows, int64_t first,
+          int64_t count, int64_t first_head = 0, int64_t head_count = -1)
       : heads(head_count < 0 ? p.shape.heads : head_count),
         latent(p.shape.latent),
         out(heads * latent),
@@ -90,21 +94,22 @@ struct Partial {
   GuardedFloats out, max, sum, scratch;
 };
 
-/// Errors of rounding are as good as random, so a sum of n terms of size s is off by some sqrt(n) units of the sum's
-/// own size, which is about the root of the sum of s^2; four times that is allowed.
+/// Errors of rounding are as good as random, so a sum of n terms of size s is off by some sqrt(n) units of
+/// the sum's own size, which is about the root of the sum of s^2; four times that is allowed.
 double ScoreError(const Problem& p, const Cache& cache) {
   const int64_t width = p.shape.latent + p.shape.rope;
   double worst = 0;
   for (size_t t = 0; t < cache.rows.size(); ++t) {
     double squares = 0;
-    for (int64_t i = 0; i < width; ++i) squares += std::pow(cache.values[t * static_cast<size_t>(width) + static_cast<size_t>(i)], 2);
+    for (int64_t i = 0; i < width; ++i)
+      squares += std::pow(cache.values[t * static_cast<size_t>(width) + static_cast<size_t>(i)], 2);
     worst = std::max(worst, std::sqrt(squares));  // |q| <= 1
   }
   return 4 * std::sqrt(static_cast<double>(width)) * kUnit * kScale * worst;
 }
 
-/// Of a weighted mean of values in [-1, 1]: a score's error moves its weight by as much, relatively, above and below the
-/// fraction; each exponential is good to 4 units, and both sums round.
+/// Of a weighted mean of values in [-1, 1]: a score's error moves its weight by as much, relatively, above
+/// and below the fraction; each exponential is good to 4 units, and both sums round.
 double ValueError(double score_error, int64_t count) {
   return 4 * score_error + (4 * std::sqrt(static_cast<double>(count)) + 32) * kUnit;
 }
@@ -116,7 +121,8 @@ void ExpectSame(const Partial& got, const Partial& want, double score_error, int
     const double shift = std::exp(double{got.max[h]} - want.max[h]);
     ASSERT_NEAR(got.sum[h] * shift / want.sum[h], 1, ValueError(score_error, count)) << "head " << h;
     for (int64_t c = 0; c < got.latent; ++c)
-      ASSERT_NEAR(got.Value(h, c), want.Value(h, c), ValueError(score_error, count)) << "head " << h << " column " << c;
+      ASSERT_NEAR(got.Value(h, c), want.Value(h, c), ValueError(score_error, count))
+          << "head " << h << " column " << c;
   }
 }
 
@@ -131,8 +137,9 @@ TEST(AttendAbsorbed, AgreesWithTheReference) {
             const double score_error = ScoreError(p, cache);
             const Partial want(ReferenceKernels(), p, cache, bf16_rows, 0, count);
             for (const KernelTable* table : VectorTables()) {
-              SCOPED_TRACE(testing::Message() << table->name << " heads " << heads << " latent " << latent << " rope "
-                                              << rope << " count " << count << (bf16_rows ? " bf16" : " f32"));
+              SCOPED_TRACE(testing::Message()
+                           << table->name << " heads " << heads << " latent " << latent << " rope " << rope
+                           << " count " << count << (bf16_rows ? " bf16" : " f32"));
               const Partial got(*table, p, cache, bf16_rows, 0, count);
               ASSERT_NO_FATAL_FAILURE(ExpectSame(got, want, score_error, count));
             }
@@ -155,7 +162,8 @@ TEST(AttendAbsorbed, AHeadsBitsDoNotDependOnTheHeadsBesideIt) {
           ASSERT_EQ(some.max[h], all.max[first + h]) << table->name;
           ASSERT_EQ(some.sum[h], all.sum[first + h]) << table->name;
         }
-        ASSERT_EQ(0, std::memcmp(some.out.data(), all.out.data() + first * 100, static_cast<size_t>(heads * 400)));
+        ASSERT_EQ(
+            0, std::memcmp(some.out.data(), all.out.data() + first * 100, static_cast<size_t>(heads * 400)));
       }
     }
   }
@@ -174,7 +182,8 @@ TEST(AttendAbsorbed, SplitsMergeIntoTheWhole) {
         const double top = std::max(a.max[h], b.max[h]);
         const double wa = std::exp(a.max[h] - top), wb = std::exp(b.max[h] - top);
         for (int64_t c = 0; c < 48; ++c) {
-          const double merged = (wa * a.out[h * 48 + c] + wb * b.out[h * 48 + c]) / (wa * a.sum[h] + wb * b.sum[h]);
+          const double merged =
+              (wa * a.out[h * 48 + c] + wb * b.out[h * 48 + c]) / (wa * a.sum[h] + wb * b.sum[h]);
           ASSERT_NEAR(merged, whole.Value(h, c), tolerance) << table->name << " cut " << cut << " head " << h;
         }
       }

@@ -18,8 +18,9 @@ struct Variant {
 };
 
 std::string Describe(const Variant& s) {
-  return std::to_string(s.shape.nope) + "/" + std::to_string(s.shape.rope) + "/" + std::to_string(s.shape.value) + " of " +
-         std::to_string(s.shape.latent) + " " + Name(s.weights) + (s.bf16_rows ? " bf16" : " f32");
+  return std::to_string(s.shape.nope) + "/" + std::to_string(s.shape.rope) + "/" +
+         std::to_string(s.shape.value) + " of " + std::to_string(s.shape.latent) + " " + Name(s.weights) +
+         (s.bf16_rows ? " bf16" : " f32");
 }
 
 constexpr LinearCase kF32{WeightFormat::kF32, InputFormat::kF32};
@@ -111,7 +112,8 @@ struct Attended {
   GuardedFloats out, scratch;
 };
 
-/// The largest root of a weight row's squares: a latent in [-1, 1] comes out of the product at about that size.
+/// The largest root of a weight row's squares: a latent in [-1, 1] comes out of the product at about that
+/// size.
 double RowSize(const PanelWeight& w) {
   double largest = 0;
   for (int64_t o = 0; o < w.out; ++o) {
@@ -121,8 +123,9 @@ double RowSize(const PanelWeight& w) {
   return std::sqrt(largest);
 }
 
-/// Rounding errors are as good as random: sqrt(n) units for a sum of n terms, relative to the sum's usual size; four
-/// times that is allowed. First in keys and values, then in scores, then (relatively) in weights, then in the mean.
+/// Rounding errors are as good as random: sqrt(n) units for a sum of n terms, relative to the sum's usual
+/// size; four times that is allowed. First in keys and values, then in scores, then (relatively) in weights,
+/// then in the mean.
 double Tolerance(const Problem& p, int64_t positions) {
   const double key = std::max(RowSize(p.k_up.panel()), 1.0), value = RowSize(p.v_up.panel());
   const double latent = std::sqrt(static_cast<double>(p.s.latent));
@@ -140,8 +143,8 @@ void CompareWithReference(const Variant& setup, std::initializer_list<int64_t> q
     for (int64_t first : first_list) {
       const double tolerance = Tolerance(p, first + queries);
       for (const KernelTable* table : VectorTables()) {
-        SCOPED_TRACE(testing::Message() << table->name << " " << Describe(setup) << " queries " << queries << " from "
-                                        << first);
+        SCOPED_TRACE(testing::Message()
+                     << table->name << " " << Describe(setup) << " queries " << queries << " from " << first);
         const Attended got(*table, p, first, queries);
         ASSERT_TRUE(got.GuardsIntact(p.s.value));
         for (int64_t i = 0; i < queries; ++i)
@@ -179,9 +182,10 @@ TEST(AttendPrompt, ChunksGiveTheSameBits) {
             for (int64_t count : chunks) {
               const Attended part(*table, p, first + done, count);
               for (int64_t i = 0; i < count; ++i)
-                ASSERT_EQ(0, std::memcmp(part.row(i), whole.row(done + i), static_cast<size_t>(shape.value) * 4))
-                    << table->name << " " << Describe(setup) << " position " << first + done + i << " in a chunk of "
-                    << count;
+                ASSERT_EQ(0,
+                          std::memcmp(part.row(i), whole.row(done + i), static_cast<size_t>(shape.value) * 4))
+                    << table->name << " " << Describe(setup) << " position " << first + done + i
+                    << " in a chunk of " << count;
               done += count;
             }
           }

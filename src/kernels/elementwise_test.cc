@@ -22,8 +22,8 @@ GuardedFloats Guarded(const std::vector<float>& values) {
 
 /// |got - want| <= relative * magnitude[i] + absolute, for every i; guards intact.
 template <typename Magnitude>
-void ExpectNear(const GuardedFloats& got, const std::vector<float>& want, double relative, Magnitude magnitude,
-                double absolute = 1e-44) {
+void ExpectNear(const GuardedFloats& got, const std::vector<float>& want, double relative,
+                Magnitude magnitude, double absolute = 1e-44) {
   ASSERT_TRUE(got.GuardsIntact());
   for (int64_t i = 0; i < got.size(); ++i) {
     const double expected = want[static_cast<size_t>(i)];
@@ -40,8 +40,9 @@ TEST(RmsNorm, IsWithinRoundingOfTheReference) {
       const std::vector<float> gain = RandomFloats(width, 1);
       std::vector<float> want(x.size());
       ReferenceKernels().rms_norm(x.data(), gain.data(), 1e-6f, width, want.data());
-      // The sum of squares rounds once an addition (width / 16 in each lane, 4 across lanes, up to 15 of the tail) and
-      // once a product, and its root halves that; division, root, reciprocal, two products and the reference round too.
+      // The sum of squares rounds once an addition (width / 16 in each lane, 4 across lanes, up to 15 of the
+      // tail) and once a product, and its root halves that; division, root, reciprocal, two products and the
+      // reference round too.
       const double relative = (static_cast<double>(width) / 16 + 21) / 2 * kUnit + 7 * kUnit;
       for (const KernelTable* table : VectorTables()) {
         SCOPED_TRACE(testing::Message() << table->name << " width " << width << " size " << size);
@@ -69,9 +70,11 @@ TEST(SwiGlu, IsWithinRoundingOfTheReference) {
         SCOPED_TRACE(testing::Message() << table->name << " width " << width << " size " << size);
         GuardedFloats apart(width);
         table->swiglu(gate.data(), up.data(), width, apart.data());
-        // The exponential is good to 2 ulp (4 units); sum, quotient, product and the reference round once each. Where
-        // e^-gate is beyond f32's range the result is 0 for less than 1e-36.
-        ExpectNear(apart, want, 8 * kUnit, [&](int64_t i) { return std::fabs(want[static_cast<size_t>(i)]); }, 1e-36);
+        // The exponential is good to 2 ulp (4 units); sum, quotient, product and the reference round once
+        // each. Where e^-gate is beyond f32's range the result is 0 for less than 1e-36.
+        ExpectNear(
+            apart, want, 8 * kUnit, [&](int64_t i) { return std::fabs(want[static_cast<size_t>(i)]); },
+            1e-36);
         for (int64_t i = 0; i < width; ++i)
           if (const double w = std::fabs(want[static_cast<size_t>(i)]); w > 1e-30)
             worst = std::max(worst, std::fabs(apart[i] - want[static_cast<size_t>(i)]) / w / kUnit);
@@ -86,17 +89,25 @@ TEST(SwiGlu, IsWithinRoundingOfTheReference) {
   RecordProperty("worst_error_in_hundredths_of_2^-24", static_cast<int>(worst * 100));
 }
 
-// silu(-x) = -x e^-x to first order where e^-x is small: there the exponential's own error shows.
+// silu(-x) = -x e^-x to first order where e^-x is small: there the exponential's own error shows. Measured:
+// at most 2.9 units with those of sum and quotient, 0.65 in the mean square; a term lost or a digit wrong in
+// the polynomial is more.
 TEST(SwiGlu, ExponentialIsAccurateOverItsRange) {
   constexpr int64_t kCount = 1 << 16;
-  std::vector<float> gate(kCount), up(kCount, 1.0f), want(kCount), got(kCount);
+  std::vector<float> gate(kCount), up(kCount, 1.0f), got(kCount);
   for (int64_t i = 0; i < kCount; ++i)
-    gate[static_cast<size_t>(i)] = -87.0f + 174.0f * static_cast<float>(i) / static_cast<float>(kCount);
-  ReferenceKernels().swiglu(gate.data(), up.data(), kCount, want.data());
+    gate[static_cast<size_t>(i)] =
+        -87.0f + 87.0f * (static_cast<float>(i) + 0.5f) / static_cast<float>(kCount);
   for (const KernelTable* table : VectorTables()) {
     table->swiglu(gate.data(), up.data(), kCount, got.data());
-    for (size_t i = 0; i < kCount; ++i)
-      ASSERT_LE(std::fabs(double{got[i]} - want[i]), 8 * kUnit * std::fabs(want[i])) << table->name << " " << gate[i];
+    double squares = 0;
+    for (size_t i = 0; i < kCount; ++i) {
+      const double want = gate[i] / (1 + std::exp(-double{gate[i]}));
+      const double error = std::fabs(got[i] - want) / std::fabs(want) / kUnit;
+      ASSERT_LE(error, 3.25) << table->name << " " << gate[i];
+      squares += error * error;
+    }
+    EXPECT_LE(std::sqrt(squares / kCount), 0.7) << table->name;
   }
 }
 
@@ -117,7 +128,8 @@ TEST(SwiGlu, ExtremesSaturateAndNaNPasses) {
         else if (std::isinf(expected))
           EXPECT_EQ(got[i], expected) << table->name;
         else
-          EXPECT_NEAR(got[i], expected, 1e-36 + 8 * kUnit * std::fabs(expected)) << table->name << " " << long_gate[i];
+          EXPECT_NEAR(got[i], expected, 1e-36 + 8 * kUnit * std::fabs(expected))
+              << table->name << " " << long_gate[i];
       }
     }
   }
@@ -160,7 +172,8 @@ TEST(Rope, TurnsTheFirstOfAPairTowardsTheSecond) {
 
 TEST(AddScaled, IsWithinRoundingOfTheReference) {
   for (int64_t width : Widths()) {
-    const std::vector<float> x = RandomFloats(width, static_cast<uint64_t>(width)), y = RandomFloats(width, 3);
+    const std::vector<float> x = RandomFloats(width, static_cast<uint64_t>(width)),
+                             y = RandomFloats(width, 3);
     for (float a : {1.0f, -0.37f, 0.0f}) {
       std::vector<float> want = y;
       ReferenceKernels().add_scaled(x.data(), a, width, want.data());

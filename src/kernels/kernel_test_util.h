@@ -75,13 +75,15 @@ struct LinearCase {
 inline std::string Name(const LinearCase& c) {
   static constexpr const char* kFormats[] = {"F32", "F16", "BF16", "FP8", "INT8", "INT4"};
   static constexpr const char* kInputs[] = {"F32", "BF16", "Int8", "E4M3", "E4M3Pow2"};
-  std::string name = std::string(kFormats[static_cast<int>(c.format)]) + "x" + kInputs[static_cast<int>(c.input)];
+  std::string name =
+      std::string(kFormats[static_cast<int>(c.format)]) + "x" + kInputs[static_cast<int>(c.input)];
   if (c.group > 0) name += "_g" + std::to_string(c.group) + (c.scales_bf16 ? "_bf16" : "_f32");
   return name;
 }
 
-/// A random weight: its codes as they were packed, the panels and the scales that the LinearWeight points into.
-/// Values are about 1/8 .. 1 in size. The memory has no slack, so that AddressSanitizer sees a read beyond it.
+/// A random weight: its codes as they were packed, the panels and the scales that the LinearWeight points
+/// into. Values are about 1/8 .. 1 in size. The memory has no slack, so that AddressSanitizer sees a read
+/// beyond it.
 struct RandomWeight {
   LinearWeight weight;
   std::vector<float> codes;  // [out][in], as PackedCode returns them
@@ -112,7 +114,8 @@ void RandomWeight::Fill(Draw draw, Value value) {
   panels.assign(static_cast<size_t>(weight.values_bytes()), std::byte{0xee});
   for (int64_t p = 0; p < weight.panel_count(); ++p) {
     const int64_t rows = std::min(kPanel, weight.out - p * kPanel);
-    PackPanel<Code>(weight, source.data() + p * kPanel * in, in, rows, panels.data() + p * weight.panel_bytes());
+    PackPanel<Code>(weight, source.data() + p * kPanel * in, in, rows,
+                    panels.data() + p * weight.panel_bytes());
   }
   weight.panels = panels.data();
 }
@@ -120,7 +123,9 @@ void RandomWeight::Fill(Draw draw, Value value) {
 inline void RandomWeight::FillScales(const LinearCase& c, uint64_t seed) {
   const int64_t each = c.format == WeightFormat::kFp8 ? 1 : kPanel;
   const int64_t count = weight.panel_count() * weight.scale_count() * each;
-  const float size = c.format == WeightFormat::kFp8 ? 0x1p-8f : c.format == WeightFormat::kInt8 ? 0x1p-7f : 0x1p-3f;
+  const float size = c.format == WeightFormat::kFp8    ? 0x1p-8f
+                     : c.format == WeightFormat::kInt8 ? 0x1p-7f
+                                                       : 0x1p-3f;
   for (int64_t i = 0; i < count; ++i) {
     const float scale = size * (1 + 0.5f * RandomFloat(seed, static_cast<uint64_t>(i)));
     scales_f32.push_back(scale);
@@ -144,18 +149,24 @@ inline void RandomWeight::FillCodes(uint64_t seed) {
   const auto number = [seed](size_t i) { return RandomFloat(seed, i); };
   const auto integer = [seed](size_t i) { return RandomBits(seed, i); };
   switch (weight.format) {
-    case WeightFormat::kF32: return Fill<float>(number, [](float x) { return x; });
+    case WeightFormat::kF32:
+      return Fill<float>(number, [](float x) { return x; });
     case WeightFormat::kF16:
-      return Fill<uint16_t>([&](size_t i) { return ToF16(number(i)).bits; }, [](uint16_t x) { return ToFloat(f16{x}); });
+      return Fill<uint16_t>([&](size_t i) { return ToF16(number(i)).bits; },
+                            [](uint16_t x) { return ToFloat(f16{x}); });
     case WeightFormat::kBF16:
-      return Fill<uint16_t>([&](size_t i) { return ToBF16(number(i)).bits; }, [](uint16_t x) { return ToFloat(bf16{x}); });
+      return Fill<uint16_t>([&](size_t i) { return ToBF16(number(i)).bits; },
+                            [](uint16_t x) { return ToFloat(bf16{x}); });
     case WeightFormat::kFp8:  // every code but NaN
-      return Fill<uint8_t>([&](size_t i) { return static_cast<uint8_t>(integer(i) % 127 | (integer(i) >> 31) << 7); },
-                           [](uint8_t x) { return ToFloat(e4m3{x}); });
+      return Fill<uint8_t>(
+          [&](size_t i) { return static_cast<uint8_t>(integer(i) % 127 | (integer(i) >> 31) << 7); },
+          [](uint8_t x) { return ToFloat(e4m3{x}); });
     case WeightFormat::kInt8:
-      return Fill<int8_t>([&](size_t i) { return static_cast<int8_t>(integer(i) & 255); }, [](int8_t x) { return x; });
+      return Fill<int8_t>([&](size_t i) { return static_cast<int8_t>(integer(i) & 255); },
+                          [](int8_t x) { return x; });
     case WeightFormat::kInt4:
-      return Fill<int8_t>([&](size_t i) { return static_cast<int8_t>(integer(i) % 16 - 8); }, [](int8_t x) { return x; });
+      return Fill<int8_t>([&](size_t i) { return static_cast<int8_t>(integer(i) % 16 - 8); },
+                          [](int8_t x) { return x; });
   }
 }
 

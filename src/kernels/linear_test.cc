@@ -14,8 +14,9 @@ constexpr int64_t kRows = 9;
 std::vector<LinearCase> Cases() {
   using W = WeightFormat;
   using I = InputFormat;
-  std::vector<LinearCase> cases{{W::kF32, I::kF32},  {W::kF16, I::kF32}, {W::kBF16, I::kF32}, {W::kBF16, I::kBF16},
-                                {W::kFp8, I::kF32},  {W::kFp8, I::kBF16}, {W::kFp8, I::kE4M3}, {W::kFp8, I::kE4M3Pow2}};
+  std::vector<LinearCase> cases{{W::kF32, I::kF32},   {W::kF16, I::kF32},     {W::kBF16, I::kF32},
+                                {W::kBF16, I::kBF16}, {W::kFp8, I::kF32},     {W::kFp8, I::kBF16},
+                                {W::kFp8, I::kE4M3},  {W::kFp8, I::kE4M3Pow2}};
   for (W format : {W::kInt8, W::kInt4})
     for (I input : {I::kF32, I::kInt8})
       for (int32_t group : {32, 64, 128})
@@ -35,9 +36,9 @@ struct Product {
   }
 };
 
-/// The error of summing n products in f32, in whatever order, relative to sum |x||w|: each of the n additions, the
-/// product where it is not fused, and the scales' products round once, (n + 8) units at the worst. Products of bf16 and
-/// e4m3 values and integer sums are exact and need less.
+/// The error of summing n products in f32, in whatever order, relative to sum |x||w|: each of the n
+/// additions, the product where it is not fused, and the scales' products round once, (n + 8) units at the
+/// worst. Products of bf16 and e4m3 values and integer sums are exact and need less.
 double Bound(int64_t in, double magnitude) { return static_cast<double>(in + 8) * kUnit * magnitude + 1e-30; }
 
 class LinearTest : public testing::TestWithParam<LinearCase> {
@@ -80,8 +81,8 @@ TEST_P(LinearTest, IsWithinTheRoundingErrorOfTheReference) {
   RecordProperty("worst_share_of_bound_permille", static_cast<int>(worst * 1000));
 }
 
-// The promise that everything above rests on: a row has the same bits alone and in any batch, whichever panels are
-// computed in one call.
+// The promise that everything above rests on: a row has the same bits alone and in any batch, whichever
+// panels are computed in one call.
 TEST_P(LinearTest, ARowsBitsDependOnNothingBesideIt) {
   for (const KernelTable* table : VectorTables()) {
     for (int64_t out : kOutputs) {
@@ -99,7 +100,8 @@ TEST_P(LinearTest, ARowsBitsDependOnNothingBesideIt) {
             Product part(m, out);
             part.Run(*table, w, inputs.rows.data() + first, 0, panels);
             for (int64_t r = 0; r < m; ++r)
-              ASSERT_TRUE(part.rows[static_cast<size_t>(r)].SameBits(whole.rows[static_cast<size_t>(first + r)]))
+              ASSERT_TRUE(
+                  part.rows[static_cast<size_t>(r)].SameBits(whole.rows[static_cast<size_t>(first + r)]))
                   << m << " rows from " << first << ", row " << r;
           }
         }
@@ -134,7 +136,8 @@ TEST_P(LinearTest, WritesOnlyTheOutputsItIsAskedFor) {
           ASSERT_TRUE(row.GuardsIntact());
           for (int64_t o = 0; o < out; ++o) {
             const bool asked = o >= first * kPanel && o < (first + count) * kPanel;
-            ASSERT_EQ(std::isnan(row[o]), !asked) << table->name << " panels " << first << "+" << count << " output " << o;
+            ASSERT_EQ(std::isnan(row[o]), !asked)
+                << table->name << " panels " << first << "+" << count << " output " << o;
           }
         }
       }
@@ -142,8 +145,8 @@ TEST_P(LinearTest, WritesOnlyTheOutputsItIsAskedFor) {
   }
 }
 
-// AVX2 and AVX-512 fuse every multiply-add in the same order, so they give the same bits; only the bf16 dot product
-// (a pair at a time) has another order.
+// AVX2 and AVX-512 fuse every multiply-add in the same order, so they give the same bits; only the bf16 dot
+// product (a pair at a time) has another order.
 TEST_P(LinearTest, Avx2AndAvx512GiveTheSameBits) {
   if (BestIsa() < Isa::kAvx512) GTEST_SKIP() << "this processor has no AVX-512";
   if (GetParam().input == InputFormat::kBF16) GTEST_SKIP() << "AVX-512 multiplies bf16 pairs";
@@ -156,7 +159,8 @@ TEST_P(LinearTest, Avx2AndAvx512GiveTheSameBits) {
     Product a(kRows, 40), b(kRows, 40);
     a.Run(avx2, w, first.rows.data(), 0, random.weight.panel_count());
     b.Run(avx512, w, second.rows.data(), 0, random.weight.panel_count());
-    for (size_t r = 0; r < kRows; ++r) ASSERT_TRUE(a.rows[r].SameBits(b.rows[r])) << "in " << in << " row " << r;
+    for (size_t r = 0; r < kRows; ++r)
+      ASSERT_TRUE(a.rows[r].SameBits(b.rows[r])) << "in " << in << " row " << r;
   }
 }
 

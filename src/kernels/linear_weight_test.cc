@@ -9,7 +9,8 @@ using namespace testing_kernels;
 
 std::vector<LinearCase> StorageCases() {
   std::vector<LinearCase> cases;
-  for (WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16, WeightFormat::kFp8})
+  for (WeightFormat format :
+       {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16, WeightFormat::kFp8})
     cases.push_back({format, InputFormat::kF32});
   for (WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4})
     for (int32_t group : {8, 32, 128})
@@ -17,8 +18,8 @@ std::vector<LinearCase> StorageCases() {
   return cases;
 }
 
-// PackedCode follows the layout's definition element by element; PackPanel writes whole units. They must agree, and
-// everything else in a panel must be the code of zero.
+// PackedCode follows the layout's definition element by element; PackPanel writes whole units. They must
+// agree, and everything else in a panel must be the code of zero.
 TEST(LinearWeight, PackPanelPutsEveryCodeInItsPlaceAndPadsWithZeros) {
   for (const LinearCase& c : StorageCases()) {
     for (int64_t out : {1, 15, 16, 17, 40}) {
@@ -39,7 +40,8 @@ TEST(LinearWeight, PackPanelPutsEveryCodeInItsPlaceAndPadsWithZeros) {
 
 TEST(LinearWeight, PackPanelReadsRowsAtTheirStride) {
   LinearWeight w{.out = 2, .in = 5, .format = WeightFormat::kInt8, .group = 8};
-  const std::vector<int8_t> source{1, 2, 3, 4, 5, 99, 99, -1, -2, -3, -4, -128};  // stride 7, nothing behind the end
+  const std::vector<int8_t> source{1,  2,  3,  4,  5,  99,
+                                   99, -1, -2, -3, -4, -128};  // stride 7, nothing behind the end
   std::vector<std::byte> panel(static_cast<size_t>(w.panel_bytes()));
   PackPanel<int8_t>(w, source.data(), 7, 2, panel.data());
   w.panels = panel.data();
@@ -87,7 +89,8 @@ TEST(QuantizeGroup, CodesAreWithinHalfAStep) {
         ASSERT_GE(codes[i], -top - 1);
         ASSERT_LE(codes[i], top);
         // A scale rounded down (by up to 2^-9) leaves the largest value a little outside the codes.
-        EXPECT_LE(std::fabs(codes[i] * scale - x[i]), 0.5001f * scale + std::fabs(x[i]) * 0x1p-8f) << bits << " " << i;
+        EXPECT_LE(std::fabs(codes[i] * scale - x[i]), 0.5001f * scale + std::fabs(x[i]) * 0x1p-8f)
+            << bits << " " << i;
       }
     }
   }

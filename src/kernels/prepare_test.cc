@@ -9,7 +9,11 @@ using namespace testing_kernels;
 /// A row prepared by one table, read back by its documented layout.
 struct PreparedRow {
   PreparedRow(const KernelTable& table, const LinearCase& c, const std::vector<float>& x)
-      : weight{.out = 1, .in = static_cast<int64_t>(x.size()), .format = c.format, .input = c.input, .group = c.group},
+      : weight{.out = 1,
+               .in = static_cast<int64_t>(x.size()),
+               .format = c.format,
+               .input = c.input,
+               .group = c.group},
         w(ToPanelWeight(weight)),
         pairs(table.bf16_pairs),
         rows(table, w, x.data(), 1) {}
@@ -26,7 +30,9 @@ struct PreparedRow {
     return At<float>(k * 4);
   }
   float Scale(int64_t i) const { return At<float>(PreparedValueBytes(w, pairs) + i * 4); }
-  int32_t CodeSum(int64_t i) const { return At<int32_t>(PreparedValueBytes(w, pairs) + (w.scale_count + i) * 4); }
+  int32_t CodeSum(int64_t i) const {
+    return At<int32_t>(PreparedValueBytes(w, pairs) + (w.scale_count + i) * 4);
+  }
 
   LinearWeight weight;
   PanelWeight w;
@@ -34,15 +40,12 @@ struct PreparedRow {
   PreparedRows rows;
 };
 
-const LinearCase kCases[] = {{WeightFormat::kF32, InputFormat::kF32},
-                             {WeightFormat::kBF16, InputFormat::kF32},
-                             {WeightFormat::kBF16, InputFormat::kBF16},
-                             {WeightFormat::kFp8, InputFormat::kBF16},
-                             {WeightFormat::kFp8, InputFormat::kE4M3},
-                             {WeightFormat::kFp8, InputFormat::kE4M3Pow2},
-                             {WeightFormat::kInt8, InputFormat::kInt8, 32},
-                             {WeightFormat::kInt4, InputFormat::kInt8, 64},
-                             {WeightFormat::kInt4, InputFormat::kInt8, 128}};
+const LinearCase kCases[] = {
+    {WeightFormat::kF32, InputFormat::kF32},       {WeightFormat::kBF16, InputFormat::kF32},
+    {WeightFormat::kBF16, InputFormat::kBF16},     {WeightFormat::kFp8, InputFormat::kBF16},
+    {WeightFormat::kFp8, InputFormat::kE4M3},      {WeightFormat::kFp8, InputFormat::kE4M3Pow2},
+    {WeightFormat::kInt8, InputFormat::kInt8, 32}, {WeightFormat::kInt4, InputFormat::kInt8, 64},
+    {WeightFormat::kInt4, InputFormat::kInt8, 128}};
 
 /// Rows whose sizes reach from where scales hit their floor to where f32 nearly ends.
 std::vector<float> RowOfSize(int64_t in, float size) {
@@ -58,7 +61,8 @@ TEST(Prepare, GivesTheReferencesNumbersExactly) {
         const std::vector<float> x = RowOfSize(in, size);
         const PreparedRow want(ReferenceKernels(), c, x);
         for (const KernelTable* table : VectorTables()) {
-          SCOPED_TRACE(testing::Message() << table->name << " " << Name(c) << " in " << in << " size " << size);
+          SCOPED_TRACE(testing::Message()
+                       << table->name << " " << Name(c) << " in " << in << " size " << size);
           const PreparedRow got(*table, c, x);
           for (int64_t k = 0; k < got.w.padded_in; ++k) ASSERT_EQ(got.Value(k), want.Value(k)) << k;
           if (c.input == InputFormat::kF32 || c.input == InputFormat::kBF16) continue;
@@ -96,7 +100,8 @@ TEST(Prepare, E4M3RoundsEveryTieToEven) {
   };
   for (uint8_t code = 0; code < 0x7e; ++code) {
     const float middle = (ToFloat(e4m3{code}) + ToFloat(e4m3{static_cast<uint8_t>(code + 1)})) / 2;
-    for (float v : {middle, std::nextafter(middle, 1e9f), std::nextafter(middle, 0.0f), ToFloat(e4m3{code})}) {
+    for (float v :
+         {middle, std::nextafter(middle, 1e9f), std::nextafter(middle, 0.0f), ToFloat(e4m3{code})}) {
       add(v);
       add(-v);
     }
@@ -106,7 +111,8 @@ TEST(Prepare, E4M3RoundsEveryTieToEven) {
       const PreparedRow got(*table, {WeightFormat::kFp8, input}, row);
       for (int64_t i = 0; i < got.w.scale_count; ++i) ASSERT_EQ(got.Scale(i), 1.0f);
       for (size_t k = 0; k < row.size(); ++k)
-        ASSERT_EQ(got.Value(static_cast<int64_t>(k)), ToFloat(ToE4M3(row[k]))) << table->name << " " << row[k];
+        ASSERT_EQ(got.Value(static_cast<int64_t>(k)), ToFloat(ToE4M3(row[k])))
+            << table->name << " " << row[k];
     }
   }
 }

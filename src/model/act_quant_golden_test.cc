@@ -1,4 +1,5 @@
-// The number formats against the golden units: e4m3 both ways, and the quantised activations that kernels prepare.
+// The number formats against the golden units: e4m3 both ways, and the quantised activations that kernels
+// prepare.
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
@@ -38,7 +39,8 @@ void CompareWithGolden(const KernelTable& table, InputFormat input, const std::s
     for (int64_t k = 0; k < kWidth; ++k) {
       float value;
       std::memcpy(&value, prepared.data() + k * 4, 4);
-      ASSERT_EQ(value, ToFloat(e4m3{codes[static_cast<size_t>(r * kWidth + k)]})) << "row " << r << " input " << k;
+      ASSERT_EQ(value, ToFloat(e4m3{codes[static_cast<size_t>(r * kWidth + k)]}))
+          << "row " << r << " input " << k;
     }
     for (int64_t b = 0; b < kBlocks; ++b) {
       float scale;

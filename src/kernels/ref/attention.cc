@@ -51,7 +51,8 @@ void Softmax(std::vector<double>& scores) {
 
 void AttendAbsorbed(const AbsorbedArgs& a) {
   std::vector<std::vector<float>> tokens;
-  for (int64_t t = 0; t < a.count; ++t) tokens.push_back(CachedToken(a.rows[t], a.cache_bf16, a.latent + a.rope));
+  for (int64_t t = 0; t < a.count; ++t)
+    tokens.push_back(CachedToken(a.rows[t], a.cache_bf16, a.latent + a.rope));
   for (int64_t h = 0; h < a.heads; ++h) {
     std::vector<double> scores;
     for (const std::vector<float>& token : tokens)
@@ -67,7 +68,8 @@ void AttendAbsorbed(const AbsorbedArgs& a) {
       for (size_t c = 0; c < out.size(); ++c) out[c] += weight * tokens[t][c];
     }
     a.sum[h] = static_cast<float>(sum);
-    for (size_t c = 0; c < out.size(); ++c) a.out[h * a.latent + static_cast<int64_t>(c)] = static_cast<float>(out[c]);
+    for (size_t c = 0; c < out.size(); ++c)
+      a.out[h * a.latent + static_cast<int64_t>(c)] = static_cast<float>(out[c]);
   }
 }
 
