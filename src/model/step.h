@@ -22,6 +22,7 @@ struct Step {
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
   void Clear();
+  void Reserve(int64_t tokens, int64_t logits, int64_t runs_at_most);
   /// Appends a run of `count` tokens at positions first_position, first_position + 1, …; prompt runs must be added
   /// before generated ones. `block_table` must outlive the step.
   void Add(Run::Role role, const int32_t* ids, int64_t count, int64_t first_position, const int32_t* block_table);

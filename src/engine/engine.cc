@@ -1,0 +1,130 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+
+#include "base/cpu_info.h"
+
+namespace hadal {
+namespace {
+
+struct Loading {
+  ModelConfig config;
+  std::unique_ptr<Checkpoint> checkpoint;
+  const KernelTable* kernels;
+  StepLimits limits;
+  int threads;
+  bool cache_bf16;
+  MemoryPlan plan;
+};
+
+Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
+  Loading loading;
+  ASSIGN_OR_RETURN(loading.config, LoadConfig(dir));
+  ASSIGN_OR_RETURN(loading.checkpoint, Checkpoint::Open(dir));
+  ASSIGN_OR_RETURN(loading.kernels, FindKernels(options.kernels));
+  const ModelConfig& config = loading.config;
+  if (options.context > config.max_position_embeddings)
+    return InvalidArgument("a context of {} tokens was asked for, and {} has max_position_embeddings {}",
+                           options.context, dir.string(), config.max_position_embeddings);
+  loading.threads = options.threads > 0 ? options.threads : UsableProcessors();
+  StepLimits& limits = loading.limits;
+  limits.context = options.context > 0 ? options.context : std::min<int64_t>(4096, config.max_position_embeddings);
+  limits.tokens = std::min(options.step_tokens, limits.context * options.sequences);
+  limits.logit_rows = std::min(options.logit_rows, limits.tokens);
+  limits.block_size = options.block_size;
+  // Each sequence may leave its last block part empty.
+  limits.cache_tokens = options.sequences * ((limits.context + limits.block_size - 1) / limits.block_size) *
+                        limits.block_size;
+  loading.cache_bf16 = options.load.compute == ComputeMode::kAuto;
+  loading.plan = ForwardPass::Plan(config, limits, loading.cache_bf16, loading.threads);
+  ASSIGN_OR_RETURN(loading.plan.weights, PlanWeights(config, *loading.checkpoint, options.load));
+  return loading;
+}
+
+std::string Gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9); }
+
+/// The cheapest changes that would make the plan fit `available`; empty if none does.
+std::string WhatWouldFit(const Loading& loading, const EngineOptions& options, uint64_t available) {
+  const uint64_t fixed = loading.plan.total() - loading.plan.cache;
+  const uint64_t per_token = loading.plan.cache / static_cast<uint64_t>(std::max<int64_t>(loading.limits.cache_tokens, 1));
+  if (fixed < available && per_token > 0) {
+    const uint64_t tokens = (available - fixed) / per_token / static_cast<uint64_t>(options.sequences);
+    if (tokens >= 256) return fmt::format("; a context of {} tokens would fit (--context {})", tokens / 64 * 64, tokens / 64 * 64);
+  }
+  for (const auto& [choice, name] : {std::pair{WeightChoice::kInt8, "int8"}, std::pair{WeightChoice::kInt4, "int4"}}) {
+    LoadOptions smaller = options.load;
+    smaller.weights = choice;
+    const Result<uint64_t> weights = PlanWeights(loading.config, *loading.checkpoint, smaller);
+    if (weights && loading.plan.total() - loading.plan.weights + *weights <= available)
+      return fmt::format("; with --weights {} it would take {}", name,
+                         Gigabytes(loading.plan.total() - loading.plan.weights + *weights));
+  }
+  return "; no weight format makes it fit: take a machine with more memory";
+}
+
+Status CheckMemory(const Path& dir, const Loading& loading, const EngineOptions& options) {
+  const uint64_t available = AvailableMemoryBytes();
+  const MemoryPlan& plan = loading.plan;
+  if (plan.total() <= available) return {};
+  return ResourceExhausted("{} needs {} of memory (weights {}, cache of {} tokens {}, work buffers {}) and {} is "
+                           "available{}",
+                           dir.string(), Gigabytes(plan.total()), Gigabytes(plan.weights), loading.limits.cache_tokens,
+                           Gigabytes(plan.cache), Gigabytes(plan.activations + plan.scratch + plan.tables),
+                           Gigabytes(available), WhatWouldFit(loading, options, available));
+}
+
+}  // namespace
+
+Result<const KernelTable*> FindKernels(std::string_view name) {
+  if (name == "ref") return &ReferenceKernels();
+  if (name == "auto") return &CpuKernels(BestIsa());
+  std::string choices = "auto, ref";
+  for (const Isa isa : AvailableIsas()) {
+    if (IsaName(isa) == name) return &CpuKernels(isa);
+    choices += fmt::format(", {}", IsaName(isa));
+  }
+  return InvalidArgument("there are no kernels '{}' on this machine; choose one of {}", name, choices);
+}
+
+Result<MemoryPlan> Engine::Plan(const Path& dir, const EngineOptions& options) {
+  ASSIGN_OR_RETURN(const Loading loading, Prepare(dir, options));
+  return loading.plan;
+}
+
+Result<std::unique_ptr<Engine>> Engine::Load(const Path& dir, const EngineOptions& options) {
+  ASSIGN_OR_RETURN(Loading loading, Prepare(dir, options));
+  RETURN_IF_ERROR(CheckMemory(dir, loading, options));
+  std::unique_ptr<Engine> engine(new Engine);
+  engine->config_ = std::move(loading.config);
+  engine->plan_ = loading.plan;
+  engine->kernels_ = loading.kernels;
+  engine->pool_ = std::make_unique<ThreadPool>(loading.threads);
+  ASSIGN_OR_RETURN(engine->weights_,
+                   LoadWeights(engine->config_, *loading.checkpoint, options.load, *engine->pool_));
+  ASSIGN_OR_RETURN(engine->pass_, ForwardPass::Create(engine->config_, engine->weights_, *engine->kernels_,
+                                                      *engine->pool_, loading.limits, loading.cache_bf16));
+  engine->blocks_ = BlockPool(engine->pass_->cache().blocks());
+  engine->step_.Reserve(loading.limits.tokens, loading.limits.logit_rows, 2 * options.sequences);
+  return engine;
+}
+
+Status Engine::CheckTokens(std::span<const int32_t> ids) const {
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= config_.vocab_size)
+      return InvalidArgument("token {} of the sequence is {}, and the vocabulary has ids 0 to {}", i, ids[i],
+                             config_.vocab_size - 1);
+  if (static_cast<int64_t>(ids.size()) > context())
+    return InvalidArgument("the sequence has {} tokens and the context is {}; shorten it or raise --context (the model "
+                           "allows {})",
+                           ids.size(), context(), config_.max_position_embeddings);
+  return {};
+}
+
+Result<View<const float>> Engine::RunStep(std::span<const Slice> slices, ForwardObserver* observer) {
+  RETURN_IF_ERROR(BuildStep(slices, pass_->limits().block_size, blocks_, step_));
+  ASSIGN_OR_RETURN(const View<const float> logits, pass_->Run(step_, observer));
+  FinishStep(slices);
+  return logits;
+}
+
+}  // namespace hadal

@@ -1,0 +1,65 @@
+// A model folder, loaded and ready to run steps.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/block_pool.h"
+#include "engine/sequence.h"
+#include "model/forward.h"
+#include "model/weights.h"
+
+namespace hadal {
+
+struct EngineOptions {
+  LoadOptions load;
+  std::string kernels = "auto";  // "ref", or an instruction set: "generic", "avx2", "avx512"
+  int threads = 0;               // 0: every usable processor
+  int64_t context = 0;           // positions of one sequence; 0: 4096 or the model's, whichever is less
+  int64_t sequences = 1;         // cached at once
+  int64_t step_tokens = 512;     // tokens in one step at most
+  int64_t logit_rows = 1;        // rows of logits in one step at most
+  int64_t block_size = 64;       // positions in a cache block
+};
+
+class Engine {
+ public:
+  /// What loading `dir` with `options` would take, from config and file headers alone.
+  static Result<MemoryPlan> Plan(const Path& dir, const EngineOptions& options);
+  /// kResourceExhausted, before any weight is read, if the plan exceeds the memory that is available: the sentence
+  /// has the sums, and what would fit.
+  static Result<std::unique_ptr<Engine>> Load(const Path& dir, const EngineOptions& options);
+
+  const ModelConfig& config() const { return config_; }
+  const Weights& weights() const { return weights_; }
+  const MemoryPlan& plan() const { return plan_; }
+  const KernelTable& kernels() const { return *kernels_; }
+  ForwardPass& pass() { return *pass_; }
+  ThreadPool& threads() { return *pool_; }
+  BlockPool& blocks() { return blocks_; }
+  int64_t context() const { return pass_->limits().context; }
+
+  /// kInvalidArgument if an id is outside the vocabulary or the sequence would be longer than the context.
+  Status CheckTokens(std::span<const int32_t> ids) const;
+
+  /// Computes the slices' tokens as one step and marks them computed. Logits as BuildStep orders them.
+  Result<View<const float>> RunStep(std::span<const Slice> slices, ForwardObserver* observer = nullptr);
+  /// The last step, for LogitRow.
+  const Step& step() const { return step_; }
+
+ private:
+  Engine() : blocks_(0) {}
+  ModelConfig config_;
+  Weights weights_;
+  MemoryPlan plan_;
+  const KernelTable* kernels_ = nullptr;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<ForwardPass> pass_;
+  BlockPool blocks_;
+  Step step_;
+};
+
+/// "ref" or an instruction set's name; "auto" is the best that runs here. kInvalidArgument names the choices.
+Result<const KernelTable*> FindKernels(std::string_view name);
+
+}  // namespace hadal
