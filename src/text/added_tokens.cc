@@ -26,15 +26,18 @@ size_t TrailingSpace(std::string_view text) {
 // How many bytes of white space `text` begins with.
 size_t LeadingSpace(std::string_view text) {
   size_t at = 0;
-  while (at < text.size() && IsWhiteSpace(DecodeUtf8(text.substr(at)))) at += NextUtf8(text.substr(at)).length;
+  while (at < text.size() && IsWhiteSpace(DecodeUtf8(text.substr(at))))
+    at += NextUtf8(text.substr(at)).length;
   return at;
 }
 
 }  // namespace
 
 Result<AddedTokens> AddedTokens::Create(std::vector<AddedToken> tokens) {
-  // Here the reference asks another engine than for Split: its \w has the two joiners and no numbers of Latin-1.
-  ASSIGN_OR_RETURN(Regex word, Regex::Compile(R"((?![\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}])[\w\x{200c}\x{200d}])"));
+  // Here the reference asks another engine than for Split: its \w has the two joiners and no numbers of
+  // Latin-1.
+  ASSIGN_OR_RETURN(Regex word,
+                   Regex::Compile(R"((?![\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}])[\w\x{200c}\x{200d}])"));
   AddedTokens added(std::move(word));
   for (AddedToken& token : tokens) {
     Group& group = token.normalized ? added.normalized_ : added.raw_;
@@ -47,8 +50,8 @@ Result<AddedTokens> AddedTokens::Create(std::vector<AddedToken> tokens) {
   return added;
 }
 
-// The longest token of `group` that `text` begins with, or null. Byte by byte the range of tokens that agree so far
-// narrows; one that ends here is the first of its range.
+// The longest token of `group` that `text` begins with, or null. Byte by byte the range of tokens that agree
+// so far narrows; one that ends here is the first of its range.
 const AddedToken* AddedTokens::LongestAt(const Group& group, std::string_view text) {
   const AddedToken* longest = nullptr;
   auto first = group.sorted.begin(), last = group.sorted.end();

@@ -1,4 +1,5 @@
-// Added tokens: strings such as <｜User｜> that are found in a text before anything else and become one id each.
+// Added tokens: strings such as <｜User｜> that are found in a text before anything else and become one id
+// each.
 #pragma once
 
 #include <array>
@@ -34,8 +35,8 @@ class AddedTokens {
   /// Contents must differ from each other and not be empty.
   static Result<AddedTokens> Create(std::vector<AddedToken> tokens);
 
-  /// The segments of `text`, valid UTF-8, none of them empty. Of the tokens that match, the leftmost counts, of those
-  /// the longest. Cost: O(text), times the length of the tokens where many begin alike.
+  /// The segments of `text`, valid UTF-8, none of them empty. Of the tokens that match, the leftmost counts,
+  /// of those the longest. Cost: O(text), times the length of the tokens where many begin alike.
   Result<std::vector<Segment>> Split(std::string_view text, RegexRun& run) const;
 
  private:

@@ -12,12 +12,15 @@ std::string Segments(std::vector<AddedToken> tokens, std::string_view text) {
   const std::vector<Segment> segments = added.Split(text, run).value();
   std::string out;
   for (const Segment& segment : segments)
-    out += segment.id < 0 ? fmt::format("'{}'", segment.text) : fmt::format("{{{}:{}}}", segment.id, segment.text);
+    out += segment.id < 0 ? fmt::format("'{}'", segment.text)
+                          : fmt::format("{{{}:{}}}", segment.id, segment.text);
   return out;
 }
 
 TEST(AddedTokens, LeftmostThenLongest) {
-  const std::vector<AddedToken> tokens{{.content = "<a", .id = 1}, {.content = "<a>", .id = 2}, {.content = "a>b", .id = 3},
+  const std::vector<AddedToken> tokens{{.content = "<a", .id = 1},
+                                       {.content = "<a>", .id = 2},
+                                       {.content = "a>b", .id = 3},
                                        {.content = "a", .id = 4}};
   EXPECT_EQ(Segments(tokens, ""), "");
   EXPECT_EQ(Segments(tokens, "x<a>b"), "'x'{2:<a>}'b'");

@@ -30,7 +30,8 @@ Result<Bpe> Bpe::Create(const TokenMap& tokens, std::span<const Merge> merges, c
     bpe.starts_[byte] = StartOf(static_cast<uint8_t>(byte), tokens, options);
     if (bpe.starts_[byte].kind == Start::kNothing && !NeverInUtf8(byte))
       return InvalidArgument(
-          "the vocabulary has no token '{}' for the byte 0x{:02X}, and neither byte_fallback nor unk_token stands in "
+          "the vocabulary has no token '{}' for the byte 0x{:02X}, and neither byte_fallback nor unk_token "
+          "stands in "
           "for it, so text would be lost",
           ByteLevelCharacter(static_cast<uint8_t>(byte)), byte);
   }
@@ -51,7 +52,8 @@ Bpe::Start Bpe::StartOf(uint8_t byte, const TokenMap& tokens, const BpeOptions& 
   const std::string character = ByteLevelCharacter(byte);
   if (const auto id = tokens.Find(character)) return {Start::kToken, 1, {*id, 0}};
   if (options.byte_fallback) {
-    // The reference falls back from the character of the alphabet, one or two bytes, not from the byte it stands for.
+    // The reference falls back from the character of the alphabet, one or two bytes, not from the byte it
+    // stands for.
     Start start{Start::kFallback, 0, {}};
     for (const char c : character)
       if (const auto id = tokens.Find(fmt::format("<0x{:02X}>", static_cast<uint8_t>(c))))
@@ -74,8 +76,8 @@ size_t Bpe::SlotOf(uint64_t pair) const {
 
 uint32_t Bpe::RankOf(int32_t left, int32_t right) const { return slots_[SlotOf(PairOf(left, right))].rank; }
 
-// Most pieces of ordinary text are one token. The tokens that merging their own bytes gives back are found once,
-// here, and Encode looks a piece up among them first: the same result for one lookup.
+// Most pieces of ordinary text are one token. The tokens that merging their own bytes gives back are found
+// once, here, and Encode looks a piece up among them first: the same result for one lookup.
 void Bpe::FindWholePieces(const TokenMap& tokens, const BpeOptions& options,
                           const std::function<bool(int32_t)>& is_added) {
   Scratch scratch;
@@ -110,8 +112,8 @@ void Bpe::Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>&
 
 void Bpe::StartSymbols(std::string_view piece, std::vector<int32_t>& ids) const {
   ids.clear();
-  // As in the reference an unknown symbol waits for the next token or unknown byte, so that it can fuse, and tokens
-  // of the byte fallback go before it.
+  // As in the reference an unknown symbol waits for the next token or unknown byte, so that it can fuse, and
+  // tokens of the byte fallback go before it.
   bool unknown = false;
   for (const char c : piece) {
     const Start& start = starts_[static_cast<uint8_t>(c)];
@@ -125,7 +127,8 @@ void Bpe::StartSymbols(std::string_view piece, std::vector<int32_t>& ids) const 
   if (unknown) ids.push_back(unknown_id_);
 }
 
-// Merges scratch.ids in place: the pair of the lowest rank, the leftmost of equals, until no pair has a merge.
+// Merges scratch.ids in place: the pair of the lowest rank, the leftmost of equals, until no pair has a
+// merge.
 void Bpe::MergeByScan(Scratch& scratch) const {
   auto& [ids, ranks, nodes, heap] = scratch;
   size_t count = ids.size();
@@ -149,8 +152,8 @@ void Bpe::MergeByScan(Scratch& scratch) const {
   ids.resize(count);
 }
 
-// The same by a linked list of symbols and a heap of (rank, place), for long pieces. An entry whose symbol is gone
-// or has another neighbour by now no longer agrees with the node's rank and is passed over.
+// The same by a linked list of symbols and a heap of (rank, place), for long pieces. An entry whose symbol is
+// gone or has another neighbour by now no longer agrees with the node's rank and is passed over.
 void Bpe::MergeByHeap(Scratch& scratch) const {
   auto& [ids, ranks, nodes, heap] = scratch;
   nodes.clear();

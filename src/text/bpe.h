@@ -1,4 +1,5 @@
-// Byte-pair encoding of one piece of text: its bytes become symbols, and neighbours are merged, best rank first.
+// Byte-pair encoding of one piece of text: its bytes become symbols, and neighbours are merged, best rank
+// first.
 #pragma once
 
 #include <array>
@@ -19,10 +20,10 @@ struct Merge {
 };
 
 struct BpeOptions {
-  std::optional<int32_t> unknown_id{}; // stands for a byte that has no token
-  bool fuse_unknown = false;          // neighbouring unknown bytes become one unknown_id
-  bool byte_fallback = false;         // a byte without a token becomes its tokens <0xNN>, where there are such
-  bool ignore_merges = false;         // a piece that is a token becomes that token, whatever the merges would give
+  std::optional<int32_t> unknown_id{};  // stands for a byte that has no token
+  bool fuse_unknown = false;            // neighbouring unknown bytes become one unknown_id
+  bool byte_fallback = false;  // a byte without a token becomes its tokens <0xNN>, where there are such
+  bool ignore_merges = false;  // a piece that is a token becomes that token, whatever the merges would give
 };
 
 /// Threads: const functions are safe from any number.
@@ -30,8 +31,9 @@ class Bpe {
  public:
   /// @param tokens    the model's vocabulary in the byte-level alphabet, without tokens that only were added.
   /// @param merges    ids of `tokens`. Of two merges of one pair the later counts.
-  /// @param is_added  true for ids that only matching added tokens may give: they are never the result of a merge.
-  /// kInvalidArgument if a byte of valid UTF-8 has no token and nothing stands in for it: text would be lost.
+  /// @param is_added  true for ids that only matching added tokens may give: they are never the result of a
+  /// merge. kInvalidArgument if a byte of valid UTF-8 has no token and nothing stands in for it: text would
+  /// be lost.
   static Result<Bpe> Create(const TokenMap& tokens, std::span<const Merge> merges, const BpeOptions& options,
                             const std::function<bool(int32_t)>& is_added);
 
@@ -59,7 +61,7 @@ class Bpe {
   // What a byte is before merging.
   struct Start {
     enum Kind : uint8_t { kNothing, kToken, kFallback, kUnknown } kind = kNothing;
-    uint8_t count = 0;          // ids in use
+    uint8_t count = 0;  // ids in use
     std::array<int32_t, 2> ids{};
   };
   struct Slot {
@@ -81,10 +83,10 @@ class Bpe {
   std::array<Start, 256> starts_;
   int32_t unknown_id_ = -1;
   bool fuse_unknown_ = false;
-  std::vector<Slot> slots_;        // open addressing by pair; a power of two of them
-  std::vector<int32_t> results_;   // [merges] the id that the merge of a rank gives
-  TokenMap whole_;                 // bytes of the pieces that are known to become one token
-  size_t longest_whole_ = 0;       // bytes
+  std::vector<Slot> slots_;       // open addressing by pair; a power of two of them
+  std::vector<int32_t> results_;  // [merges] the id that the merge of a rank gives
+  TokenMap whole_;                // bytes of the pieces that are known to become one token
+  size_t longest_whole_ = 0;      // bytes
 };
 
 }  // namespace hadal

@@ -116,8 +116,9 @@ TEST(Bpe, UnknownBytes) {
   EXPECT_THAT(Bpe::Create(tokens, {}, {}, NoneAdded).error().message, HasSubstr("'!' for the byte 0x21"));
   EXPECT_THAT(Encode(Bpe::Create(tokens, {}, {.unknown_id = 300}, NoneAdded).value(), "a!!b!"),
               ElementsAre('a', 300, 300, 'b', 300));
-  EXPECT_THAT(Encode(Bpe::Create(tokens, {}, {.unknown_id = 300, .fuse_unknown = true}, NoneAdded).value(), "a!!b!"),
-              ElementsAre('a', 300, 'b', 300));
+  EXPECT_THAT(
+      Encode(Bpe::Create(tokens, {}, {.unknown_id = 300, .fuse_unknown = true}, NoneAdded).value(), "a!!b!"),
+      ElementsAre('a', 300, 'b', 300));
   tokens.Insert("<0x21>", 301);
   EXPECT_THAT(Encode(Bpe::Create(tokens, {}, {.byte_fallback = true}, NoneAdded).value(), "a!!"),
               ElementsAre('a', 301, 301));

@@ -1,5 +1,6 @@
 // The byte-level alphabet of GPT-2: each byte is written as one printable character, so that a vocabulary of
-// strings can hold any bytes. Printable Latin-1 bytes stand for themselves; the other 68 are U+0100 and following.
+// strings can hold any bytes. Printable Latin-1 bytes stand for themselves; the other 68 are U+0100 and
+// following.
 #pragma once
 
 #include <cstdint>

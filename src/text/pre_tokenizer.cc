@@ -5,8 +5,8 @@
 namespace hadal {
 namespace {
 
-// Joins each match that follows a stretch without one to that stretch, in the order given. Of neighbouring matches
-// only the first is joined.
+// Joins each match that follows a stretch without one to that stretch, in the order given. Of neighbouring
+// matches only the first is joined.
 template <typename Join>
 std::vector<TextSpan> JoinMatches(const std::vector<TextSpan>& spans, Join join) {
   std::vector<TextSpan> out;
@@ -34,9 +34,14 @@ std::vector<TextSpan> JoinAlike(const std::vector<TextSpan>& spans) {
 
 void Apply(SplitBehavior behavior, std::vector<TextSpan>& spans) {
   switch (behavior) {
-    case SplitBehavior::kIsolated: return;
-    case SplitBehavior::kRemoved: std::erase_if(spans, [](const TextSpan& span) { return span.matched; }); return;
-    case SplitBehavior::kContiguous: spans = JoinAlike(spans); return;
+    case SplitBehavior::kIsolated:
+      return;
+    case SplitBehavior::kRemoved:
+      std::erase_if(spans, [](const TextSpan& span) { return span.matched; });
+      return;
+    case SplitBehavior::kContiguous:
+      spans = JoinAlike(spans);
+      return;
     case SplitBehavior::kMergedWithPrevious:
       spans = JoinMatches(spans, [](TextSpan& into, const TextSpan& span) { into.end = span.end; });
       return;

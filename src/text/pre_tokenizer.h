@@ -39,8 +39,8 @@ class PreTokenizer {
     std::deque<std::string> prefixed;
   };
 
-  /// Replaces `pieces` by those of `text` (valid UTF-8), none of them empty. Each step sees one piece of the step
-  /// before at a time and nothing around it, so that a look-ahead ends where the piece ends.
+  /// Replaces `pieces` by those of `text` (valid UTF-8), none of them empty. Each step sees one piece of the
+  /// step before at a time and nothing around it, so that a look-ahead ends where the piece ends.
   Status Split(std::string_view text, RegexRun& run, Pieces& pieces) const;
 
  private:

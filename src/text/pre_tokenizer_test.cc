@@ -31,11 +31,14 @@ std::vector<std::string> SplitOne(SplitBehavior behavior, std::string_view text,
 TEST(PreTokenizer, Behaviors) {
   constexpr std::string_view kText = "the-final--countdown";
   EXPECT_THAT(SplitOne(SplitBehavior::kRemoved, kText), ElementsAre("the", "final", "countdown"));
-  EXPECT_THAT(SplitOne(SplitBehavior::kIsolated, kText), ElementsAre("the", "-", "final", "-", "-", "countdown"));
+  EXPECT_THAT(SplitOne(SplitBehavior::kIsolated, kText),
+              ElementsAre("the", "-", "final", "-", "-", "countdown"));
   EXPECT_THAT(SplitOne(SplitBehavior::kMergedWithPrevious, kText),
               ElementsAre("the-", "final-", "-", "countdown"));
-  EXPECT_THAT(SplitOne(SplitBehavior::kMergedWithNext, kText), ElementsAre("the", "-final", "-", "-countdown"));
-  EXPECT_THAT(SplitOne(SplitBehavior::kContiguous, kText), ElementsAre("the", "-", "final", "--", "countdown"));
+  EXPECT_THAT(SplitOne(SplitBehavior::kMergedWithNext, kText),
+              ElementsAre("the", "-final", "-", "-countdown"));
+  EXPECT_THAT(SplitOne(SplitBehavior::kContiguous, kText),
+              ElementsAre("the", "-", "final", "--", "countdown"));
 }
 
 TEST(PreTokenizer, InvertMakesTheStretchesBetweenTheDelimiters) {
@@ -64,7 +67,8 @@ TEST(PreTokenizer, ByteLevelPutsABlankBeforeEachPieceAndSplits) {
   std::vector<SplitStep> steps;
   steps.push_back(Step("-", SplitBehavior::kRemoved));
   EXPECT_THAT(Split(std::move(steps), "ab- c-d", {true, std::nullopt}), ElementsAre(" ab", " c", " d"));
-  EXPECT_THAT(Split({}, "I'll go", {true, Regex::Compile(kGpt2Pattern).value()}), ElementsAre(" I", "'ll", " go"));
+  EXPECT_THAT(Split({}, "I'll go", {true, Regex::Compile(kGpt2Pattern).value()}),
+              ElementsAre(" I", "'ll", " go"));
 }
 
 }  // namespace

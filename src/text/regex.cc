@@ -15,7 +15,8 @@ constexpr size_t kMaxPatternBytes = 16 << 10;
 constexpr size_t kWindow = 512;
 // Backtracks of one match, besides 8 for each byte of the text: `\s*[\r\n]+` takes one for each blank.
 constexpr size_t kBacktracks = 10'000'000;
-constexpr uint32_t kHeapLimitKib = 64 << 10;  // of the interpreter, used where the machine code's stack ran out
+constexpr uint32_t kHeapLimitKib = 64
+                                   << 10;  // of the interpreter, used where the machine code's stack ran out
 
 double ThreadSeconds() {
   timespec time;
@@ -94,7 +95,8 @@ Result<Regex> Regex::CompilePcre(std::string_view shown, std::string_view patter
   regex.code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                                   options | PCRE2_USE_OFFSET_LIMIT, &error, &offset, context.get()));
   if (!regex.code_) return InvalidArgument("the pattern '{}' is not valid: {}", shown, PcreMessage(error));
-  // Where the system forbids making machine code this fails, and matching interprets instead: slower, the same.
+  // Where the system forbids making machine code this fails, and matching interprets instead: slower, the
+  // same.
   pcre2_jit_compile(static_cast<pcre2_code*>(regex.code_.get()), PCRE2_JIT_COMPLETE);
   return regex;
 }
@@ -107,7 +109,8 @@ Result<std::optional<TextSpan>> Regex::Next(std::string_view text, size_t from, 
     return pcre2_match(static_cast<const pcre2_code*>(code_.get()), reinterpret_cast<PCRE2_SPTR>(text.data()),
                        text.size(), from, options | PCRE2_NO_UTF_CHECK, data, context);
   };
-  pcre2_set_match_limit(context, static_cast<uint32_t>(std::min<size_t>(kBacktracks + 8 * text.size(), UINT32_MAX)));
+  pcre2_set_match_limit(context,
+                        static_cast<uint32_t>(std::min<size_t>(kBacktracks + 8 * text.size(), UINT32_MAX)));
   while (from <= text.size()) {
     const size_t last = std::min(from + kWindow, text.size());
     pcre2_set_offset_limit(context, last);
@@ -134,7 +137,8 @@ Status Regex::Split(std::string_view text, RegexRun& run, std::vector<TextSpan>&
   while (from <= text.size()) {
     auto found = Next(text, from, run);
     if (!found)
-      return MakeError(found.error().code, "the pattern '{}' cannot be used: {}", pattern_, found.error().message);
+      return MakeError(found.error().code, "the pattern '{}' cannot be used: {}", pattern_,
+                       found.error().message);
     if (!found->has_value()) break;
     const TextSpan& match = **found;
     if (any && match.begin == match.end && match.begin == done) {

@@ -19,9 +19,9 @@ struct TextSpan {
   bool matched;
 };
 
-/// One thread's use of patterns on one text: the engine's buffers, and the processor time that all of it may take,
-/// 2 s and 4 µs a byte (some 40 times what DeepSeek's patterns need). The time stops patterns whose cost grows with
-/// the square of the text.
+/// One thread's use of patterns on one text: the engine's buffers, and the processor time that all of it may
+/// take, 2 s and 4 µs a byte (some 40 times what DeepSeek's patterns need). The time stops patterns whose
+/// cost grows with the square of the text.
 class RegexRun {
  public:
   explicit RegexRun(size_t text_bytes);
@@ -38,25 +38,26 @@ class RegexRun {
   /// kResourceExhausted when the time is spent.
   Status Spend(size_t starts);
 
-  double deadline_s_;  // of the thread's own clock
-  size_t until_look_;  // starts
-  std::unique_ptr<void, Free> match_;            // pcre2_match_data and
-  std::unique_ptr<void, FreeContext> context_;   // pcre2_match_context: their header stays out of ours
+  double deadline_s_;                           // of the thread's own clock
+  size_t until_look_;                           // starts
+  std::unique_ptr<void, Free> match_;           // pcre2_match_data and
+  std::unique_ptr<void, FreeContext> context_;  // pcre2_match_context: their header stays out of ours
 };
 
 /// A compiled pattern. Threads: const functions are safe from any number.
 class Regex {
  public:
-  /// Compiles Oniguruma's default (Ruby) syntax, as far as both engines mean the same by it or it can be rewritten;
-  /// the rest is kUnsupported and named. kInvalidArgument: not a valid pattern, or longer than 16 KB.
+  /// Compiles Oniguruma's default (Ruby) syntax, as far as both engines mean the same by it or it can be
+  /// rewritten; the rest is kUnsupported and named. kInvalidArgument: not a valid pattern, or longer than 16
+  /// KB.
   static Result<Regex> Compile(std::string_view pattern);
   /// A pattern that matches `text` as it stands.
   static Result<Regex> Literal(std::string_view text);
 
-  /// Replaces `spans` by the matches in `text`, left to right, and the stretches between them; together they are the
-  /// whole text. An empty match is kept unless it touches the match before it. The pattern sees nothing outside of
-  /// `text`, which must be valid UTF-8.
-  /// kResourceExhausted: one match backtracked too often, or the run's time is spent.
+  /// Replaces `spans` by the matches in `text`, left to right, and the stretches between them; together they
+  /// are the whole text. An empty match is kept unless it touches the match before it. The pattern sees
+  /// nothing outside of `text`, which must be valid UTF-8. kResourceExhausted: one match backtracked too
+  /// often, or the run's time is spent.
   Status Split(std::string_view text, RegexRun& run, std::vector<TextSpan>& spans) const;
 
   const std::string& pattern() const { return pattern_; }

@@ -1,5 +1,5 @@
-// Oniguruma's syntax to PCRE2's. What both mean alike passes as it is; what differs is rewritten or refused, so that
-// no pattern silently splits otherwise than in the reference.
+// Oniguruma's syntax to PCRE2's. What both mean alike passes as it is; what differs is rewritten or refused,
+// so that no pattern silently splits otherwise than in the reference.
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -16,16 +16,16 @@ constexpr std::string_view kSpace =
 constexpr std::string_view kNotSpace =
     R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027})"
     R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
-// \w in Oniguruma: PCRE2 10.42 leaves out marks and connector punctuation, and the numbers of Latin-1, which alone
-// of the category No are in Oniguruma's table.
+// \w in Oniguruma: PCRE2 10.42 leaves out marks and connector punctuation, and the numbers of Latin-1, which
+// alone of the category No are in Oniguruma's table.
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
 constexpr std::string_view kSameEscapes = "rntfeaAzZ";  // letters that mean the same after a backslash
 
 // C and Cn are not among them: they hold what PCRE2's version of Unicode does not know yet.
 constexpr auto kCategories = std::to_array<std::string_view>(
-    {"Cc", "Cf", "Co", "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N",  "Nd", "Nl", "No",
-     "P",  "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"});
+    {"Cc", "Cf", "Co", "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N", "Nd", "Nl", "No",
+     "P",  "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z", "Zl", "Zp", "Zs"});
 // PCRE2 takes a bare script name to mean the script's extensions too, Oniguruma the script alone.
 constexpr auto kScripts =
     std::to_array<std::string_view>({"Greek", "Han", "Hangul", "Hebrew", "Hiragana", "Katakana", "Thai"});
@@ -34,7 +34,8 @@ constexpr auto kScripts =
 void AppendAdditions(std::string_view property, std::string& out) {
   for (const UnicodeAddition& addition : kUnicodeAdditions) {
     const bool same = addition.property == property;
-    const bool of_group = property.size() == 1 && addition.property.size() == 2 && addition.property[0] == property[0];
+    const bool of_group =
+        property.size() == 1 && addition.property.size() == 2 && addition.property[0] == property[0];
     if (same || of_group) out += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", addition.first, addition.last);
   }
 }
@@ -68,8 +69,9 @@ class Translator {
     at_ += count;
   }
   tl::unexpected<Error> Refuse(std::string_view what) const {
-    return Unsupported("the pattern '{}' uses {} at byte {}, which hadal does not translate from Oniguruma's syntax",
-                       in_, what, at_);
+    return Unsupported(
+        "the pattern '{}' uses {} at byte {}, which hadal does not translate from Oniguruma's syntax", in_,
+        what, at_);
   }
 
   Status Outside() {
@@ -79,7 +81,8 @@ class Translator {
       if (at_ < in_.size() && in_[at_] == ']') Copy(1);  // first in a class it is a member
       return {};
     }
-    if (Ahead("(?") && !KnownGroup()) return Refuse("a group '(?' of another kind than ?: ?= ?! ?<= ?<! ?> ?i:");
+    if (Ahead("(?") && !KnownGroup())
+      return Refuse("a group '(?' of another kind than ?: ?= ?! ?<= ?<! ?> ?i:");
     if (Ahead("(?i:") && !SimpleFold()) return Refuse("a group '(?i:' of more than plain words");
     if (Ahead("(*")) return Refuse("a verb '(*'");
     if (Ahead("{,")) return Refuse("an interval without a lower bound");
@@ -95,13 +98,14 @@ class Translator {
     return false;
   }
 
-  // Whether the group '(?i:' here holds only words of ASCII of which no two letters are the case folding of one
-  // character (as "ss" is of "ß"): Oniguruma matches that character too, PCRE2 does not.
+  // Whether the group '(?i:' here holds only words of ASCII of which no two letters are the case folding of
+  // one character (as "ss" is of "ß"): Oniguruma matches that character too, PCRE2 does not.
   bool SimpleFold() const {
     std::string words(in_.substr(at_ + 4, in_.find(')', at_) - at_ - 4));
     for (char& c : words) {
       c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-      if (!std::isalnum(static_cast<unsigned char>(c)) && std::string_view("'| ?").find(c) == std::string_view::npos)
+      if (!std::isalnum(static_cast<unsigned char>(c)) &&
+          std::string_view("'| ?").find(c) == std::string_view::npos)
         return false;
     }
     for (const std::string_view pair : {"ss", "st", "ff", "fi", "fl"})
@@ -137,25 +141,39 @@ class Translator {
       return {};
     }
     switch (c) {
-      case 's': PutSet(kSpace); return {};
-      case 'S': PutSet(kNotSpace); return {};
-      case 'w': PutSet(Word()); return {};
-      case 'd': PutSet(Digit()); return {};
+      case 's':
+        PutSet(kSpace);
+        return {};
+      case 'S':
+        PutSet(kNotSpace);
+        return {};
+      case 'w':
+        PutSet(Word());
+        return {};
+      case 'd':
+        PutSet(Digit());
+        return {};
       case 'W':
       case 'D':
         if (in_class_) return Refuse(fmt::format("\\{} in a class", c));
         PutSet(c == 'W' ? Word() : Digit(), /*negated=*/true);
         return {};
-      case 'h': PutSet("0-9A-Fa-f"); return {};
+      case 'h':
+        PutSet("0-9A-Fa-f");
+        return {};
       case 'v':
         out_.append("\\x{b}");
         at_ += 2;
         return {};
-      case 'x': return Hexadecimal();
-      case 'u': return Unicode();
+      case 'x':
+        return Hexadecimal();
+      case 'u':
+        return Unicode();
       case 'p':
-      case 'P': return Property();
-      default: return Refuse(fmt::format("the escape '\\{}'", letter || (c >= '0' && c <= '9') ? c : '?'));
+      case 'P':
+        return Property();
+      default:
+        return Refuse(fmt::format("the escape '\\{}'", letter || (c >= '0' && c <= '9') ? c : '?'));
     }
   }
 
@@ -163,7 +181,8 @@ class Translator {
   static std::string Digit() { return WithAdditions("\\p{Nd}", {"Nd"}); }
 
   static bool AllHex(std::string_view text) {
-    return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isxdigit(c); });
+    return !text.empty() &&
+           std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isxdigit(c); });
   }
 
   // \x{H...}; without braces Oniguruma takes bytes, not characters.

@@ -53,16 +53,19 @@ TEST(Regex, LiteralTakesEveryCharacterAsItIs) {
 }
 
 TEST(Regex, MeansWhatTheReferenceEngineMeans) {
-  EXPECT_EQ(Marked("\\s", "a\u180eb\u3000c\u0085"), "a\u180eb|[\u3000]c|[\u0085]");  // PCRE2 alone: U+180E is \s
+  EXPECT_EQ(Marked("\\s", "a\u180eb\u3000c\u0085"),
+            "a\u180eb|[\u3000]c|[\u0085]");  // PCRE2 alone: U+180E is \s
   EXPECT_EQ(Marked("[^\\s]+", "a\u180eb c"), "[a\u180eb] |[c]");
   EXPECT_EQ(Marked("[\\S]+", "a\u180eb c"), "[a\u180eb] |[c]");
-  EXPECT_EQ(Marked("\\w+", "\u00b2\u00bd-"), "[\u00b2\u00bd]-|");  // so are the numbers of Latin-1, others not
+  EXPECT_EQ(Marked("\\w+", "\u00b2\u00bd-"),
+            "[\u00b2\u00bd]-|");  // so are the numbers of Latin-1, others not
   EXPECT_EQ(Marked("\\w+", "\u2460"), "\u2460|");
   EXPECT_EQ(Marked("(?i:'re|k)", "'RE\u212a"), "['RE][\u212a]");
-  EXPECT_EQ(Marked("\\w+", "e\u0301\u203f-a"), "[e\u0301\u203f]-|[a]");  // marks and connectors are word characters
-  EXPECT_EQ(Marked("^a|b$", "a\nab\nb"), "[a]\n|[a][b]\n|[b]");           // line ends without asking
+  EXPECT_EQ(Marked("\\w+", "e\u0301\u203f-a"),
+            "[e\u0301\u203f]-|[a]");                             // marks and connectors are word characters
+  EXPECT_EQ(Marked("^a|b$", "a\nab\nb"), "[a]\n|[a][b]\n|[b]");  // line ends without asking
   EXPECT_EQ(Marked("a.", "a\nab"), "a\n|[ab]");
-  EXPECT_EQ(Marked("\\h", "g f"), "g |[f]");                // a hexadecimal digit
+  EXPECT_EQ(Marked("\\h", "g f"), "g |[f]");  // a hexadecimal digit
   EXPECT_EQ(Marked("\\u0061", "ab"), "[a]b|");
   EXPECT_EQ(Marked("\\p{^L}|\\P{L}", "a1"), "a|[1]");
   EXPECT_EQ(Marked("\\p{Han}+", "中\u3001a"), "[中]\u3001a|");  // the script, not its extensions (U+3001)
@@ -82,11 +85,14 @@ TEST(Regex, KnowsCharactersNewerThanPcre) {
 
 TEST(Regex, RefusesByNameWhatItCannotTranslate) {
   for (const auto& [pattern, name] : std::vector<std::pair<std::string, std::string>>{
-           {"[a&&b]", "intersection"}, {"[a[b]]", "class inside"}, {"a{1,2}+", "interval"}, {"a{2}?", "interval"},
-           {"a{,3}", "lower bound"}, {"(?m:.)", "group"}, {"(?i)a", "group"}, {"\\bword", "'\\b'"},
-           {"\\p{Alpha}", "'Alpha'"}, {"\\pL", "braces"}, {"\\x41", "braces"}, {"\\1", "'\\1'"}, {"[\\W]", "\\W"}, {"[\\P{L}]", "negated"},
-           {"\\p{Cn}", "'Cn'"},
-           {"(?i:ss)", "'(?i:'"}, {"(?i:é)", "'(?i:'"}, {"(*UTF)a", "verb"}, {"\\K", "'\\K'"}, {"\\R", "'\\R'"}, {"\\Qa", "'\\Q'"}, {"\\u12", "four"}}) {
+           {"[a&&b]", "intersection"}, {"[a[b]]", "class inside"}, {"a{1,2}+", "interval"},
+           {"a{2}?", "interval"},      {"a{,3}", "lower bound"},   {"(?m:.)", "group"},
+           {"(?i)a", "group"},         {"\\bword", "'\\b'"},       {"\\p{Alpha}", "'Alpha'"},
+           {"\\pL", "braces"},         {"\\x41", "braces"},        {"\\1", "'\\1'"},
+           {"[\\W]", "\\W"},           {"[\\P{L}]", "negated"},    {"\\p{Cn}", "'Cn'"},
+           {"(?i:ss)", "'(?i:'"},      {"(?i:é)", "'(?i:'"},       {"(*UTF)a", "verb"},
+           {"\\K", "'\\K'"},           {"\\R", "'\\R'"},           {"\\Qa", "'\\Q'"},
+           {"\\u12", "four"}}) {
     const auto regex = Regex::Compile(pattern);
     ASSERT_FALSE(regex.has_value()) << pattern;
     EXPECT_EQ(regex.error().code, Code::kUnsupported) << pattern;
@@ -104,7 +110,8 @@ std::string ErrorOf(std::string_view pattern, std::string_view text) {
 
 // The classes at the ends keep PCRE2 from seeing at once that a needed letter is missing.
 TEST(Regex, StopsPatternsThatBacktrackWithoutEnd) {
-  EXPECT_THAT(ErrorOf("(a+)+[bc]", std::string(60, 'a')), HasSubstr("the pattern '(a+)+[bc]' cannot be used"));
+  EXPECT_THAT(ErrorOf("(a+)+[bc]", std::string(60, 'a')),
+              HasSubstr("the pattern '(a+)+[bc]' cannot be used"));
   EXPECT_THAT(ErrorOf("(a|aa)*[bc]", std::string(5000, 'a')), HasSubstr("cannot be used"));
 }
 

@@ -39,8 +39,8 @@ inline std::string TokenizerJson(const std::string& name) {
   return json.dump();
 }
 
-/// A tokenizer.json whose vocabulary is the 256 bytes (id = byte), then `tokens` (ids from 256), with `merges`, no
-/// splitting and no added tokens.
+/// A tokenizer.json whose vocabulary is the 256 bytes (id = byte), then `tokens` (ids from 256), with
+/// `merges`, no splitting and no added tokens.
 inline nlohmann::json SmallJson(const std::vector<std::string>& tokens = {},
                                 const std::vector<std::string>& merges = {}) {
   nlohmann::json vocab;

@@ -19,7 +19,8 @@ Result<Tokenizer> Tokenizer::Load(const Path& model_dir) {
   const Path path = model_dir / "tokenizer.json";
   ASSIGN_OR_RETURN(const std::string json, ReadFile(path));
   auto tokenizer = FromJson(json);
-  if (!tokenizer) return MakeError(tokenizer.error().code, "{}: {}", path.string(), tokenizer.error().message);
+  if (!tokenizer)
+    return MakeError(tokenizer.error().code, "{}: {}", path.string(), tokenizer.error().message);
   return tokenizer;
 }
 
@@ -47,7 +48,8 @@ Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, EncodeOpti
     text = repaired;
   }
   if (text.size() > kMaxTextBytes)
-    return ResourceExhausted("the text has {} bytes; at most {} can be tokenized at once", text.size(), kMaxTextBytes);
+    return ResourceExhausted("the text has {} bytes; at most {} can be tokenized at once", text.size(),
+                             kMaxTextBytes);
   const TokenizerParts& parts = tables_->parts;
   RegexRun run(text.size());
   std::vector<Segment> segments{{text, -1}};
@@ -81,7 +83,9 @@ Result<std::string> Tokenizer::Decode(std::span<const int32_t> ids, bool skip_sp
 
 int32_t Tokenizer::vocab_size() const { return tables_->parts.tokens.end_id(); }
 
-std::optional<int32_t> Tokenizer::IdOf(std::string_view token) const { return tables_->parts.tokens.Find(token); }
+std::optional<int32_t> Tokenizer::IdOf(std::string_view token) const {
+  return tables_->parts.tokens.Find(token);
+}
 
 Result<std::string_view> Tokenizer::TokenBytes(int32_t id) const {
   if (!tables_->parts.tokens.Has(id))

@@ -15,24 +15,25 @@
 namespace hadal {
 
 struct EncodeOptions {
-  /// Whether strings such as <｜User｜> in the text become their added tokens. False for text from outside: then no
-  /// added token's id is given, unless it is a single byte of text or a single_word token.
+  /// Whether strings such as <｜User｜> in the text become their added tokens. False for text from outside:
+  /// then no added token's id is given, unless it is a single byte of text or a single_word token.
   bool parse_special = true;
 };
 
-/// A byte-level BPE tokenizer; gives the ids that the Hugging Face `tokenizers` library gives without markers added
-/// before or after. A copy is cheap and shares the tables.
-/// Threads: const functions are safe from any number.
+/// A byte-level BPE tokenizer; gives the ids that the Hugging Face `tokenizers` library gives without markers
+/// added before or after. A copy is cheap and shares the tables. Threads: const functions are safe from any
+/// number.
 class Tokenizer {
  public:
-  /// Reads `model_dir`/tokenizer.json. Errors carry the path: kNotFound, kUnsupported for what is not implemented
-  /// (named), kInvalidArgument for what is malformed.
+  /// Reads `model_dir`/tokenizer.json. Errors carry the path: kNotFound, kUnsupported for what is not
+  /// implemented (named), kInvalidArgument for what is malformed.
   static Result<Tokenizer> Load(const Path& model_dir);
   /// The same from the text of such a file.
   static Result<Tokenizer> FromJson(std::string_view json);
 
   /// The ids of `text`. Each maximal invalid part of UTF-8 in it is taken as U+FFFD.
-  /// Cost: O(n log n). kResourceExhausted: more than kMaxTextBytes (after that), or a split pattern that backtracks without end.
+  /// Cost: O(n log n). kResourceExhausted: more than kMaxTextBytes (after that), or a split pattern that
+  /// backtracks without end.
   Result<std::vector<int32_t>> Encode(std::string_view text, EncodeOptions options = {}) const;
 
   /// The text of `ids`, with each maximal invalid part of the bytes as one U+FFFD.

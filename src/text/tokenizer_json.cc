@@ -32,7 +32,8 @@ Result<T> Need(element object, std::string_view key, std::string_view where, con
   T value;
   const auto member = Member(object, key);
   if (!member || member->get(value) != simdjson::SUCCESS)
-    return InvalidArgument("{}: '{}' is {}; {} is expected", where, key, member ? "of another type" : "missing", type);
+    return InvalidArgument("{}: '{}' is {}; {} is expected", where, key,
+                           member ? "of another type" : "missing", type);
   return value;
 }
 
@@ -58,7 +59,8 @@ Status CheckNormalizer(element root) {
   if (!normalizer) return {};
   ASSIGN_OR_RETURN(const auto type, TypeOf(*normalizer, "normalizer"));
   if (type != "Sequence") return Unsupported("normalizer: the type '{}' is not supported, only none", type);
-  ASSIGN_OR_RETURN(const auto steps, Need<simdjson::dom::array>(*normalizer, "normalizers", "normalizer", "a list"));
+  ASSIGN_OR_RETURN(const auto steps,
+                   Need<simdjson::dom::array>(*normalizer, "normalizers", "normalizer", "a list"));
   for (const element step : steps) {
     ASSIGN_OR_RETURN(const auto inner, TypeOf(step, "normalizer"));
     return Unsupported("normalizer: the type '{}' is not supported, only none", inner);
@@ -70,7 +72,8 @@ Status CheckDecoder(element root) {
   const auto decoder = Member(root, "decoder");
   if (!decoder) return Unsupported("decoder: there is none; ByteLevel is supported");
   ASSIGN_OR_RETURN(const auto type, TypeOf(*decoder, "decoder"));
-  if (type != "ByteLevel") return Unsupported("decoder: the type '{}' is not supported, only ByteLevel", type);
+  if (type != "ByteLevel")
+    return Unsupported("decoder: the type '{}' is not supported, only ByteLevel", type);
   return {};
 }
 
@@ -103,7 +106,8 @@ Result<SplitStep> ParseSplit(element step) {
 Result<SplitStep> ParseDigits(element step) {
   ASSIGN_OR_RETURN(const bool individual, Flag(step, "individual_digits", false, "pre_tokenizer Digits"));
   ASSIGN_OR_RETURN(Regex regex, Regex::Compile("\\p{N}"));
-  return SplitStep{std::move(regex), individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false};
+  return SplitStep{std::move(regex), individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous,
+                   false};
 }
 
 Result<ByteLevelStep> ParseByteLevel(element step) {
@@ -118,27 +122,32 @@ Result<ByteLevelStep> ParseByteLevel(element step) {
 
 Result<PreTokenizer> ParsePreTokenizer(element root) {
   const auto top = Member(root, "pre_tokenizer");
-  if (!top) return Unsupported("pre_tokenizer: there is none; one that ends in a ByteLevel step is supported");
+  if (!top)
+    return Unsupported("pre_tokenizer: there is none; one that ends in a ByteLevel step is supported");
   std::vector<element> steps{*top};
   ASSIGN_OR_RETURN(const auto top_type, TypeOf(*top, "pre_tokenizer"));
   if (top_type == "Sequence") {
-    ASSIGN_OR_RETURN(const auto list, Need<simdjson::dom::array>(*top, "pretokenizers", "pre_tokenizer", "a list"));
+    ASSIGN_OR_RETURN(const auto list,
+                     Need<simdjson::dom::array>(*top, "pretokenizers", "pre_tokenizer", "a list"));
     steps.assign(list.begin(), list.end());
   }
   if (steps.size() > kMaxSteps)
-    return InvalidArgument("pre_tokenizer: there are {} steps; at most {} are taken", steps.size(), kMaxSteps);
+    return InvalidArgument("pre_tokenizer: there are {} steps; at most {} are taken", steps.size(),
+                           kMaxSteps);
   std::vector<SplitStep> splits;
   std::optional<ByteLevelStep> byte_level;
   for (const element step : steps) {
     ASSIGN_OR_RETURN(const auto type, TypeOf(step, "pre_tokenizer"));
-    if (byte_level) return Unsupported("pre_tokenizer: a step of type '{}' after ByteLevel is not supported", type);
+    if (byte_level)
+      return Unsupported("pre_tokenizer: a step of type '{}' after ByteLevel is not supported", type);
     if (type == "ByteLevel") {
       ASSIGN_OR_RETURN(byte_level, ParseByteLevel(step));
     } else if (type == "Split" || type == "Digits") {
       ASSIGN_OR_RETURN(SplitStep split, type == "Split" ? ParseSplit(step) : ParseDigits(step));
       splits.push_back(std::move(split));
     } else {
-      return Unsupported("pre_tokenizer: the type '{}' is not supported, only Split, Digits and ByteLevel", type);
+      return Unsupported("pre_tokenizer: the type '{}' is not supported, only Split, Digits and ByteLevel",
+                         type);
     }
   }
   if (!byte_level) return Unsupported("pre_tokenizer: it does not end in a ByteLevel step, which is needed");
@@ -183,19 +192,21 @@ Result<AddedToken> ParseAddedToken(element entry) {
 Result<std::vector<AddedToken>> ParseAddedTokens(element root, const TokenMap& vocabulary) {
   std::vector<AddedToken> added;
   if (!Member(root, "added_tokens")) return added;
-  ASSIGN_OR_RETURN(const auto entries, Need<simdjson::dom::array>(root, "added_tokens", "the file", "a list"));
+  ASSIGN_OR_RETURN(const auto entries,
+                   Need<simdjson::dom::array>(root, "added_tokens", "the file", "a list"));
   TokenMap seen;
   for (const element entry : entries) {
     ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(entry));
     const auto known = vocabulary.Find(token.content);
     if (known && *known != token.id)
-      return InvalidArgument("added_tokens: {} has the id {}, and in the model's vocabulary {}", Quoted(token.content),
-                             token.id, *known);
+      return InvalidArgument("added_tokens: {} has the id {}, and in the model's vocabulary {}",
+                             Quoted(token.content), token.id, *known);
     if (!known && vocabulary.Has(token.id))
       return InvalidArgument("added_tokens: {} has the id {}, which is {} in the model's vocabulary",
                              Quoted(token.content), token.id, Quoted(vocabulary.At(token.id)));
     if (!seen.Insert(token.content, token.id))
-      return InvalidArgument("added_tokens: the token {} or its id {} is there twice", Quoted(token.content), token.id);
+      return InvalidArgument("added_tokens: the token {} or its id {} is there twice", Quoted(token.content),
+                             token.id);
     added.push_back(std::move(token));
   }
   return added;
@@ -233,8 +244,8 @@ Result<std::vector<Merge>> ParseMerges(element model, const TokenMap& vocabulary
     for (const std::string_view part : {parts.first, parts.second, std::string_view(whole)}) {
       const auto id = vocabulary.Find(part);
       if (!id)
-        return InvalidArgument("model: merge {} needs the token {}, which is not in the vocabulary", merges.size(),
-                               Quoted(part));
+        return InvalidArgument("model: merge {} needs the token {}, which is not in the vocabulary",
+                               merges.size(), Quoted(part));
       ids[count++] = *id;
     }
     merges.push_back({ids[0], ids[1], ids[2]});
@@ -264,7 +275,8 @@ Result<BpeOptions> ParseBpeOptions(element model, const TokenMap& vocabulary) {
   ASSIGN_OR_RETURN(options.byte_fallback, Flag(model, "byte_fallback", false, "model"));
   ASSIGN_OR_RETURN(options.ignore_merges, Flag(model, "ignore_merges", false, "model"));
   if (Member(model, "unk_token")) {
-    ASSIGN_OR_RETURN(const auto unknown, Need<std::string_view>(model, "unk_token", "model", "a string or null"));
+    ASSIGN_OR_RETURN(const auto unknown,
+                     Need<std::string_view>(model, "unk_token", "model", "a string or null"));
     options.unknown_id = vocabulary.Find(unknown);
     if (!options.unknown_id)
       return InvalidArgument("model: 'unk_token' is {}, which is not in the vocabulary", Quoted(unknown));
@@ -275,8 +287,9 @@ Result<BpeOptions> ParseBpeOptions(element model, const TokenMap& vocabulary) {
 Result<Bpe> ParseBpe(element model, const TokenMap& vocabulary, const std::vector<AddedToken>& added) {
   ASSIGN_OR_RETURN(const std::vector<Merge> merges, ParseMerges(model, vocabulary));
   ASSIGN_OR_RETURN(const BpeOptions options, ParseBpeOptions(model, vocabulary));
-  // A text that holds an added token is cut there before merging, so merging can give its id only where the token was
-  // not looked for: in untrusted text, where it must not. Only a single_word token may be text beside a word.
+  // A text that holds an added token is cut there before merging, so merging can give its id only where the
+  // token was not looked for: in untrusted text, where it must not. Only a single_word token may be text
+  // beside a word.
   std::unordered_set<int32_t> only_matched;
   for (const AddedToken& token : added)
     if (!token.single_word) only_matched.insert(token.id);
@@ -302,7 +315,8 @@ Result<TokenizerParts> ParseTokenizerJson(std::string_view json) {
   ASSIGN_OR_RETURN(std::vector<AddedToken> added, ParseAddedTokens(root, tokens));
   ASSIGN_OR_RETURN(Bpe bpe, ParseBpe(*model, tokens, added));
   ASSIGN_OR_RETURN(AddedTokens matcher, AddedTokens::Create(added));
-  for (const AddedToken& token : added) tokens.Insert(token.content, token.id);  // or is there with the same id
+  for (const AddedToken& token : added)
+    tokens.Insert(token.content, token.id);  // or is there with the same id
   return TokenizerParts{std::move(tokens), std::move(added), std::move(matcher), std::move(pre_tokenizer),
                         std::move(bpe)};
 }

@@ -1,7 +1,6 @@
 #include "text/tokenizer.h"
 
 #include <gmock/gmock.h>
-
 #include <unistd.h>
 
 #include <filesystem>
@@ -41,9 +40,13 @@ TEST(Tokenizer, UntrustedTextCannotSpellAnAddedToken) {
 
 TEST(Tokenizer, InvalidUtf8IsTakenAsReplacementCharacters) {
   const Tokenizer tokenizer = Make(SmallJson());
-  const std::string bad = "a\xE4\xB8" "b\xFF";
+  const std::string bad =
+      "a\xE4\xB8"
+      "b\xFF";
   EXPECT_EQ(tokenizer.Encode(bad).value(), tokenizer.Encode(RepairUtf8(bad)).value());
-  EXPECT_EQ(tokenizer.Decode(tokenizer.Encode(bad).value()).value(), "a\uFFFD" "b\uFFFD");
+  EXPECT_EQ(tokenizer.Decode(tokenizer.Encode(bad).value()).value(),
+            "a\uFFFD"
+            "b\uFFFD");
 }
 
 TEST(Tokenizer, MergesMayBePairs) {
@@ -53,7 +56,8 @@ TEST(Tokenizer, MergesMayBePairs) {
 }
 
 TEST(Tokenizer, IdsWithoutATokenAreErrorsThatNameThem) {
-  const Tokenizer tokenizer = Make(WithAdded(SmallJson(), {{"id", 300}, {"content", "<x>"}, {"special", true}}));
+  const Tokenizer tokenizer =
+      Make(WithAdded(SmallJson(), {{"id", 300}, {"content", "<x>"}, {"special", true}}));
   EXPECT_EQ(tokenizer.vocab_size(), 301);
   for (const int32_t id : {-1, 301, 299, INT32_MAX, INT32_MIN}) {
     const std::vector<int32_t> ids{'a', id};
@@ -108,10 +112,11 @@ TEST(Tokenizer, RefusesTextsBeyondItsLimit) {
 
 TEST(Tokenizer, HostilePatternsAreErrors) {
   json text = SmallJson();
-  text["pre_tokenizer"] = {{"type", "Sequence"},
-                           {"pretokenizers",
-                            {{{"type", "Split"}, {"pattern", {{"Regex", "(a+)+[bc]"}}}, {"behavior", "Isolated"}},
-                             {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+  text["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {{{"type", "Split"}, {"pattern", {{"Regex", "(a+)+[bc]"}}}, {"behavior", "Isolated"}},
+        {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
   const auto ids = Make(text).Encode(std::string(100, 'a'));
   ASSERT_FALSE(ids.has_value());
   EXPECT_THAT(ids.error().message, HasSubstr("(a+)+[bc]"));
@@ -143,7 +148,8 @@ TEST(Tokenizer, MalformedFilesAreErrorsThatNameTheFault) {
       {"'type' is missing", [](json& j) { j["model"].erase("type"); }},
       {"'dropout' is 0.1", [](json& j) { j["model"]["dropout"] = 0.1; }},
       {"'end_of_word_suffix' is '</w>'", [](json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }},
-      {"'continuing_subword_prefix' is '##'", [](json& j) { j["model"]["continuing_subword_prefix"] = "##"; }},
+      {"'continuing_subword_prefix' is '##'",
+       [](json& j) { j["model"]["continuing_subword_prefix"] = "##"; }},
       {"'unk_token' is '<u>'", [](json& j) { j["model"]["unk_token"] = "<u>"; }},
       {"'ignore_merges' is of another type", [](json& j) { j["model"]["ignore_merges"] = 1; }},
       {"'vocab' is of another type", [](json& j) { j["model"]["vocab"] = json::array(); }},
@@ -160,15 +166,29 @@ TEST(Tokenizer, MalformedFilesAreErrorsThatNameTheFault) {
       {"merge 0 is 'a b c'", [](json& j) { j["model"]["merges"] = {"a b c"}; }},
       {"merge 0 is neither", [](json& j) { j["model"]["merges"] = json::array({json::array({"a"})}); }},
       {"merge 0 is neither", [](json& j) { j["model"]["merges"] = json::array({7}); }},
-      {"normalizer: the type 'NFC'", [](json& j) { j["normalizer"] = {{"type", "NFC"}}; }},
+      {"normalizer: the type 'NFC'",
+       [](json& j) {
+         j["normalizer"] = {{"type", "NFC"}};
+       }},
       {"normalizer: the type 'Lowercase'",
-       [](json& j) { j["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "Lowercase"}}}}}; }},
+       [](json& j) {
+         j["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "Lowercase"}}}}};
+       }},
       {"decoder: there is none", [](json& j) { j["decoder"] = nullptr; }},
-      {"decoder: the type 'Fuse'", [](json& j) { j["decoder"] = {{"type", "Fuse"}}; }},
+      {"decoder: the type 'Fuse'",
+       [](json& j) {
+         j["decoder"] = {{"type", "Fuse"}};
+       }},
       {"pre_tokenizer: there is none", [](json& j) { j["pre_tokenizer"] = nullptr; }},
-      {"the type 'Metaspace'", [](json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; }},
+      {"the type 'Metaspace'",
+       [](json& j) {
+         j["pre_tokenizer"] = {{"type", "Metaspace"}};
+       }},
       {"does not end in a ByteLevel", [&](json& j) { j["pre_tokenizer"] = split; }},
-      {"'Split' after ByteLevel", [&](json& j) { j["pre_tokenizer"] = steps({byte_level, split}); }},
+      {"'Split' after ByteLevel",
+       [&](json& j) {
+         j["pre_tokenizer"] = steps({byte_level, split});
+       }},
       {"100 steps", [&](json& j) { j["pre_tokenizer"] = steps(json::array_t(100, split)); }},
       {"behavior 'Odd'",
        [&](json& j) {
@@ -182,13 +202,34 @@ TEST(Tokenizer, MalformedFilesAreErrorsThatNameTheFault) {
          odd["pattern"]["Regex"] = "[a&&b]";
          j["pre_tokenizer"] = steps({odd, byte_level});
        }},
-      {"'content' is missing", [&](json& j) { add(j, {{"id", 300}}); }},
-      {"'<x>' has no id", [&](json& j) { add(j, {{"content", "<x>"}}); }},
-      {"'<x>' has the id -5", [&](json& j) { add(j, {{"content", "<x>"}, {"id", -5}}); }},
-      {"'' has 0 bytes", [&](json& j) { add(j, {{"content", ""}, {"id", 300}}); }},
-      {"has 2000 bytes", [&](json& j) { add(j, {{"content", std::string(2000, 'x')}, {"id", 300}}); }},
-      {"'<x>' has the id 97, which is 'a'", [&](json& j) { add(j, {{"content", "<x>"}, {"id", 97}}); }},
-      {"'a' has the id 300, and in the model's vocabulary 97", [&](json& j) { add(j, {{"content", "a"}, {"id", 300}}); }},
+      {"'content' is missing",
+       [&](json& j) {
+         add(j, {{"id", 300}});
+       }},
+      {"'<x>' has no id",
+       [&](json& j) {
+         add(j, {{"content", "<x>"}});
+       }},
+      {"'<x>' has the id -5",
+       [&](json& j) {
+         add(j, {{"content", "<x>"}, {"id", -5}});
+       }},
+      {"'' has 0 bytes",
+       [&](json& j) {
+         add(j, {{"content", ""}, {"id", 300}});
+       }},
+      {"has 2000 bytes",
+       [&](json& j) {
+         add(j, {{"content", std::string(2000, 'x')}, {"id", 300}});
+       }},
+      {"'<x>' has the id 97, which is 'a'",
+       [&](json& j) {
+         add(j, {{"content", "<x>"}, {"id", 97}});
+       }},
+      {"'a' has the id 300, and in the model's vocabulary 97",
+       [&](json& j) {
+         add(j, {{"content", "a"}, {"id", 300}});
+       }},
       {"is there twice",
        [&](json& j) {
          add(j, {{"content", "<x>"}, {"id", 300}});
@@ -207,8 +248,8 @@ TEST(Tokenizer, MalformedFilesAreErrorsThatNameTheFault) {
 
 TEST(Tokenizer, TextThatIsNotJsonIsAnError) {
   const std::string good = SmallJson().dump();
-  for (const std::string& text : {std::string(), std::string("[]"), std::string("null"), good.substr(0, 500), good + "}",
-                                  std::string(5000, '['), std::string("{\"model\":\"\xff\"}")}) {
+  for (const std::string& text : {std::string(), std::string("[]"), std::string("null"), good.substr(0, 500),
+                                  good + "}", std::string(5000, '['), std::string("{\"model\":\"\xff\"}")}) {
     EXPECT_FALSE(Tokenizer::FromJson(text).has_value()) << text.substr(0, 40);
   }
   std::string twice = good;

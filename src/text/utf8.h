@@ -16,8 +16,8 @@ struct Utf8Step {
 };
 
 /// What stands at the start of `bytes`, which must not be empty: a character, a maximal invalid part (Unicode
-/// standard, section 3.9, "substitution of maximal subparts"), or the beginning of a character that the end of
-/// `bytes` cuts off.
+/// standard, section 3.9, "substitution of maximal subparts"), or the beginning of a character that the end
+/// of `bytes` cuts off.
 Utf8Step NextUtf8(std::string_view bytes);
 
 /// The scalar value of the valid character at the start of `bytes`.
@@ -26,8 +26,8 @@ char32_t DecodeUtf8(std::string_view bytes);
 /// Appends the UTF-8 form of `scalar`.
 void AppendUtf8(char32_t scalar, std::string& out);
 
-/// Appends `bytes` with each maximal invalid part as one U+FFFD, stopping before an incomplete character at the end.
-/// Returns how many bytes of that character are left: 0 to 3.
+/// Appends `bytes` with each maximal invalid part as one U+FFFD, stopping before an incomplete character at
+/// the end. Returns how many bytes of that character are left: 0 to 3.
 size_t AppendRepairedUtf8(std::string_view bytes, std::string& out);
 
 /// `bytes` with each maximal invalid part, an incomplete character at the end included, as one U+FFFD.

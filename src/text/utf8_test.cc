@@ -10,12 +10,12 @@ TEST(Utf8, RepairsEachMaximalInvalidPartOnce) {
   EXPECT_EQ(RepairUtf8(""), "");
   EXPECT_EQ(RepairUtf8("a\u00e9\u4e2d\U0001F44D"), "a\u00e9\u4e2d\U0001F44D");
   EXPECT_EQ(RepairUtf8("\x80"), r);
-  EXPECT_EQ(RepairUtf8("\xC0\xAF"), r + r);              // no character begins with C0
-  EXPECT_EQ(RepairUtf8("\xE0\x80\x80"), r + r + r);      // overlong: E0 is not followed by 80
-  EXPECT_EQ(RepairUtf8("\xED\xA0\x80"), r + r + r);      // a surrogate
+  EXPECT_EQ(RepairUtf8("\xC0\xAF"), r + r);                  // no character begins with C0
+  EXPECT_EQ(RepairUtf8("\xE0\x80\x80"), r + r + r);          // overlong: E0 is not followed by 80
+  EXPECT_EQ(RepairUtf8("\xED\xA0\x80"), r + r + r);          // a surrogate
   EXPECT_EQ(RepairUtf8("\xF4\x90\x80\x80"), r + r + r + r);  // beyond U+10FFFF
-  EXPECT_EQ(RepairUtf8("\xF0\x9F\x91x"), r + "x");       // three bytes of four: one part
-  EXPECT_EQ(RepairUtf8("\xF0\x9F\x91"), r);              // and cut off at the end
+  EXPECT_EQ(RepairUtf8("\xF0\x9F\x91x"), r + "x");           // three bytes of four: one part
+  EXPECT_EQ(RepairUtf8("\xF0\x9F\x91"), r);                  // and cut off at the end
   EXPECT_EQ(RepairUtf8("\xE4\xB8\xE4\xB8\xAD"), r + "\u4e2d");
   // The example of the Unicode standard, table 3-11.
   EXPECT_EQ(RepairUtf8("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41"), r + r + r + r + "A");
