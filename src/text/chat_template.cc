@@ -14,7 +14,8 @@ Result<std::optional<std::string>> ConfiguredTemplate(const jinja::Dict& config)
   if (!found || found->is_none()) return std::nullopt;
   if (found->is_string()) return found->as_string();
   if (!found->is(jinja::Kind::kSequence))
-    return DataLoss("'chat_template' is a {}, expected a text or a list of {{name, template}}", found->type_name());
+    return DataLoss("'chat_template' is a {}, expected a text or a list of {{name, template}}",
+                    found->type_name());
   for (const jinja::Value& entry : found->as_sequence().items) {
     if (!entry.is(jinja::Kind::kDict)) continue;
     const jinja::Value* name = entry.as_dict().Find("name");
@@ -76,8 +77,9 @@ Result<ChatTemplate> ChatTemplate::Load(const Path& model_dir) {
     source = *std::move(configured);
   }
   if (!source)
-    return NotFound("{}: no chat template, neither chat_template.jinja nor 'chat_template' in tokenizer_config.json",
-                    model_dir.string());
+    return NotFound(
+        "{}: no chat template, neither chat_template.jinja nor 'chat_template' in tokenizer_config.json",
+        model_dir.string());
   auto made = Parse(*std::move(source));
   if (!made) return About(origin.string(), made.error());
   made->special_tokens_ = SpecialTokens(config.as_dict());

@@ -48,7 +48,8 @@ std::optional<Value> Item(const Value& object, const Value& key) {
     const int64_t at = place(count);
     if (at < 0 || at >= static_cast<int64_t>(count)) return std::nullopt;
     const size_t begin = ByteOffset(text, static_cast<size_t>(at));
-    return Value::String(std::string(text.substr(begin, CharacterBytes(static_cast<unsigned char>(text[begin])))));
+    return Value::String(
+        std::string(text.substr(begin, CharacterBytes(static_cast<unsigned char>(text[begin])))));
   }
   return std::nullopt;
 }
@@ -77,7 +78,9 @@ Result<Range> Indices(int64_t length, const Value* start, const Value* stop, con
   Range range{0, 0, by.value_or(1)};
   if (range.step == 0) return InvalidArgument("the step of a slice cannot be 0");
   const int64_t low = range.step > 0 ? 0 : -1, high = range.step > 0 ? length : length - 1;
-  auto clamp = [&](int64_t i) { return std::clamp(i < 0 ? std::max(i, -length - 1) + length : i, low, high); };
+  auto clamp = [&](int64_t i) {
+    return std::clamp(i < 0 ? std::max(i, -length - 1) + length : i, low, high);
+  };
   range.start = from ? clamp(*from) : (range.step > 0 ? low : high);
   range.stop = to ? clamp(*to) : (range.step > 0 ? high : low);
   range.step = std::clamp(range.step, -length - 1, length + 1);  // the same items, and no overflow
@@ -141,7 +144,8 @@ Result<Value> GetItem(Runtime& runtime, const Value& object, const Value& key) {
   if (auto item = Item(object, key)) return *std::move(item);
   if (!key.is_string()) {
     auto shown = Repr(runtime, key);
-    return Value::Undefined(fmt::format("{} has no element {}", ObjectName(object), shown ? *shown : "of that kind"));
+    return Value::Undefined(
+        fmt::format("{} has no element {}", ObjectName(object), shown ? *shown : "of that kind"));
   }
   ASSIGN_OR_RETURN(auto attribute, OwnAttribute(runtime, object, key.as_string()));
   return attribute ? *std::move(attribute) : NoAttribute(object, key.as_string());
@@ -156,12 +160,14 @@ Result<Value> GetAttribute(Runtime& runtime, const Value& object, std::string_vi
   return NoAttribute(object, name);
 }
 
-Result<Value> Slice(Runtime& runtime, const Value& object, const Value* start, const Value* stop, const Value* step) {
+Result<Value> Slice(Runtime& runtime, const Value& object, const Value* start, const Value* stop,
+                    const Value* step) {
   if (object.is_undefined()) return InvalidArgument("{}", object.why());
   if (object.is_string()) {
     const std::string_view text = object.as_string();
     RETURN_IF_ERROR(runtime.SpendText(text.size()));
-    ASSIGN_OR_RETURN(const Range range, Indices(static_cast<int64_t>(CharacterCount(text)), start, stop, step));
+    ASSIGN_OR_RETURN(const Range range,
+                     Indices(static_cast<int64_t>(CharacterCount(text)), start, stop, step));
     if (range.step == 1) {
       if (range.start >= range.stop) return Value::String("");
       const size_t begin = ByteOffset(text, static_cast<size_t>(range.start));
@@ -175,9 +181,10 @@ Result<Value> Slice(Runtime& runtime, const Value& object, const Value* start, c
     return runtime.String(std::move(out));
   }
   if (!object.is(Kind::kSequence) || object.as_sequence().kind > SequenceKind::kTuple)
-    return Value::Undefined(fmt::format("a {} cannot be sliced", object.type_name()));
+    return InvalidArgument("a {} cannot be sliced", object.type_name());
   const Sequence& sequence = object.as_sequence();
-  ASSIGN_OR_RETURN(const Range range, Indices(static_cast<int64_t>(sequence.items.size()), start, stop, step));
+  ASSIGN_OR_RETURN(const Range range,
+                   Indices(static_cast<int64_t>(sequence.items.size()), start, stop, step));
   std::vector<Value> items;
   Walk(range, [&](size_t i) { items.push_back(sequence.items[i]); });
   return runtime.List(std::move(items), sequence.kind);

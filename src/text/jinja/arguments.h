@@ -11,9 +11,9 @@
 
 namespace hadal::jinja {
 
-/// The arguments of `callee` in the order of `names`, from positions and then by name; null where absent. Errors
-/// for too many, unknown and doubled arguments, and if one of the first `required` is absent. The pointers live as
-/// long as `arguments`.
+/// The arguments of `callee` in the order of `names`, from positions and then by name; null where absent.
+/// Errors for too many, unknown and doubled arguments, and if one of the first `required` is absent. The
+/// pointers live as long as `arguments`.
 Result<std::vector<const Value*>> Bind(std::string_view callee, const Arguments& arguments,
                                        std::initializer_list<std::string_view> names, size_t required = 0);
 

@@ -10,9 +10,10 @@ tl::unexpected<Error> WrongTypes(std::string_view op, const Value& a, const Valu
   for (const Value* operand : {&a, &b})
     if (operand->is_undefined()) return InvalidArgument("{}", operand->why());
   if (op == "+" && (a.is_string() || b.is_string()))
-    return InvalidArgument("cannot add {} and {}: only str and str can be joined with '+'; convert the other with "
-                           "|string or |tojson",
-                           a.type_name(), b.type_name());
+    return InvalidArgument(
+        "cannot add {} and {}: only str and str can be joined with '+'; convert the other with "
+        "|string or |tojson",
+        a.type_name(), b.type_name());
   return InvalidArgument("'{}' is not defined between {} and {}", op, a.type_name(), b.type_name());
 }
 
@@ -64,9 +65,12 @@ Result<Value> IntegerPower(int64_t base, int64_t exponent) {
 
 Result<Value> IntegerBinary(std::string_view op, int64_t a, int64_t b) {
   int64_t result = 0;
-  if (op == "+") return __builtin_add_overflow(a, b, &result) ? Result<Value>(Overflow(op)) : Value::Int(result);
-  if (op == "-") return __builtin_sub_overflow(a, b, &result) ? Result<Value>(Overflow(op)) : Value::Int(result);
-  if (op == "*") return __builtin_mul_overflow(a, b, &result) ? Result<Value>(Overflow(op)) : Value::Int(result);
+  if (op == "+")
+    return __builtin_add_overflow(a, b, &result) ? Result<Value>(Overflow(op)) : Value::Int(result);
+  if (op == "-")
+    return __builtin_sub_overflow(a, b, &result) ? Result<Value>(Overflow(op)) : Value::Int(result);
+  if (op == "*")
+    return __builtin_mul_overflow(a, b, &result) ? Result<Value>(Overflow(op)) : Value::Int(result);
   if (op == "**") return IntegerPower(a, b);
   if (b == 0) return InvalidArgument("division by zero");
   if (op == "/") return Value::Float(static_cast<double>(a) / static_cast<double>(b));
@@ -128,7 +132,8 @@ Result<Value> Binary(Runtime& runtime, std::string_view op, const Value& a, cons
     if ((a.is_string() || IsConcatenable(a)) && b.integer()) return Repeat(runtime, a, *b.integer());
     if ((b.is_string() || IsConcatenable(b)) && a.integer()) return Repeat(runtime, b, *a.integer());
   }
-  if (op == "%" && a.is_string()) return Unsupported("formatting a str with '%' is not supported; join with '~'");
+  if (op == "%" && a.is_string())
+    return Unsupported("formatting a str with '%' is not supported; join with '~'");
   return WrongTypes(op, a, b);
 }
 

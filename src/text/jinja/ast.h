@@ -15,20 +15,22 @@ struct Expr;
 using ExprPtr = std::unique_ptr<Expr>;
 
 enum class ExprKind {
-  kConst,        // value
-  kName,         // name
-  kList,         // children: the items
-  kTuple,        // children: the items
-  kDict,         // children: key, value, key, value...
-  kAttribute,    // children[0].name
-  kItem,         // children[0][children[1]]
-  kSlice,        // children[0][a:b:c] with a, b, c = children[1..3], each may be null
-  kCall,         // children[0](children[1..], named)
-  kFilter,       // children[0] | name(children[1..], named); children[0] is null in a filter block
-  kTest,         // children[0] is name(children[1..], named)
-  kNot,          // not children[0]
-  kAnd, kOr,     // children[0], children[1]
-  kNegative, kPositive,
+  kConst,      // value
+  kName,       // name
+  kList,       // children: the items
+  kTuple,      // children: the items
+  kDict,       // children: key, value, key, value...
+  kAttribute,  // children[0].name
+  kItem,       // children[0][children[1]]
+  kSlice,      // children[0][a:b:c] with a, b, c = children[1..3], each may be null
+  kCall,       // children[0](children[1..], named)
+  kFilter,     // children[0] | name(children[1..], named); children[0] is null in a filter block
+  kTest,       // children[0] is name(children[1..], named)
+  kNot,        // not children[0]
+  kAnd,
+  kOr,  // children[0], children[1]
+  kNegative,
+  kPositive,
   kBinary,       // children[0] op children[1], with the operator in name: + - * / // % **
   kConcat,       // children[0] ~ children[1] ~ ...
   kCompare,      // children[0] operators[0] children[1] operators[1] ...

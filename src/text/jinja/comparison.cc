@@ -20,7 +20,8 @@ Result<bool> EqualDicts(Runtime& runtime, const Dict& a, const Dict& b) {
 
 Result<bool> EqualSequences(Runtime& runtime, const Sequence& a, const Sequence& b) {
   if (&a == &b) return true;
-  if (a.kind != b.kind || a.kind == SequenceKind::kGenerator || a.items.size() != b.items.size()) return false;
+  if (a.kind != b.kind || a.kind == SequenceKind::kGenerator || a.items.size() != b.items.size())
+    return false;
   for (size_t i = 0; i < a.items.size(); ++i) {
     ASSIGN_OR_RETURN(const bool same, Equal(runtime, a.items[i], b.items[i]));
     if (!same) return false;
@@ -61,7 +62,8 @@ Result<bool> Less(Runtime& runtime, const Value& a, const Value& b) {
     return a.as_string() < b.as_string();
   }
   const bool sequences = a.is(Kind::kSequence) && b.is(Kind::kSequence);
-  if (sequences && a.as_sequence().kind == b.as_sequence().kind && a.as_sequence().kind <= SequenceKind::kTuple) {
+  if (sequences && a.as_sequence().kind == b.as_sequence().kind &&
+      a.as_sequence().kind <= SequenceKind::kTuple) {
     const auto& x = a.as_sequence().items;
     const auto& y = b.as_sequence().items;
     for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
@@ -98,12 +100,14 @@ Result<bool> Contains(Runtime& runtime, const Value& item, const Value& containe
       return container.as_string().find(item.as_string()) != std::string::npos;
     case Kind::kDict:
       RETURN_IF_ERROR(runtime.Spend(1));
-      if (item.is(Kind::kSequence) || item.is(Kind::kDict))
+      if (item.is(Kind::kDict) ||
+          (item.is(Kind::kSequence) && item.as_sequence().kind != SequenceKind::kTuple))
         return InvalidArgument("a {} cannot be a key of a dict", item.type_name());
       return container.as_dict().Find(item) != nullptr;
     case Kind::kUndefined: return false;
     case Kind::kSequence: break;
-    default: return InvalidArgument("'in' needs a str, list or dict on its right, found {}", container.type_name());
+    default:
+      return InvalidArgument("'in' needs a str, list or dict on its right, found {}", container.type_name());
   }
   ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(runtime, container));
   for (const Value& candidate : items) {
@@ -119,7 +123,8 @@ Status SortByKeys(Runtime& runtime, std::vector<Value>& keys, std::vector<Value>
   std::iota(order.begin(), order.end(), size_t{0});
   for (size_t width = 1; width < order.size(); width *= 2) {
     for (size_t low = 0; low < order.size(); low += 2 * width) {
-      const size_t middle = std::min(low + width, order.size()), high = std::min(low + 2 * width, order.size());
+      const size_t middle = std::min(low + width, order.size()),
+                   high = std::min(low + 2 * width, order.size());
       size_t left = low, right = middle;
       for (size_t out = low; out < high; ++out) {
         bool take_right = left == middle;

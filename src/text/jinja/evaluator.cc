@@ -31,9 +31,10 @@ void Evaluator::AddPlace(uint32_t offset, Error& error) {
 Result<Value> Evaluator::Eval(const Expr& expr, const ScopePtr& scope) {
   Runtime::Level level(runtime_);
   if (level.too_deep())
-    return At<Value>(expr.offset, ResourceExhausted("evaluation is nested deeper than {} levels; does a macro call "
-                                                    "itself without end?",
-                                                    runtime_.limits().depth));
+    return At<Value>(expr.offset,
+                     ResourceExhausted("evaluation is nested deeper than {} levels; does a macro call "
+                                       "itself without end?",
+                                       runtime_.limits().depth));
   RETURN_IF_ERROR(At(expr.offset, runtime_.Spend(1)));
   switch (expr.kind) {
     case ExprKind::kConst: return expr.value;
@@ -76,7 +77,8 @@ Result<Value> Evaluator::EvalLiteral(const Expr& expr, const ScopePtr& scope) {
     items.push_back(std::move(item));
   }
   if (expr.kind == ExprKind::kList) return At(expr.offset, runtime_.List(std::move(items)));
-  if (expr.kind == ExprKind::kTuple) return At(expr.offset, runtime_.List(std::move(items), SequenceKind::kTuple));
+  if (expr.kind == ExprKind::kTuple)
+    return At(expr.offset, runtime_.List(std::move(items), SequenceKind::kTuple));
   Dict dict;
   for (size_t i = 0; i + 1 < items.size(); i += 2) {
     if (!Dict::Hashable(items[i]))
@@ -122,9 +124,9 @@ Result<Value> Evaluator::EvalOperator(const Expr& expr, const ScopePtr& scope) {
   if (expr.kind == ExprKind::kPositive) {
     if (auto i = left.integer()) return Value::Int(*i);
     if (left.is_number()) return left;
-    return At<Value>(expr.offset, left.is_undefined()
-                                      ? InvalidArgument("{}", left.why())
-                                      : InvalidArgument("unary '+' is not defined for a {}", left.type_name()));
+    return At<Value>(expr.offset, left.is_undefined() ? InvalidArgument("{}", left.why())
+                                                      : InvalidArgument("unary '+' is not defined for a {}",
+                                                                        left.type_name()));
   }
   ASSIGN_OR_RETURN(const Value right, Eval(*expr.children[1], scope));
   return At(expr.offset, Binary(runtime_, expr.name, left, right));
@@ -198,7 +200,8 @@ Result<Value> Evaluator::EvalFilter(const Expr& expr, const ScopePtr& scope, con
     ASSIGN_OR_RETURN(input, Eval(*expr.children[0], scope));
   }
   ASSIGN_OR_RETURN(const Arguments arguments, EvalArguments(expr, scope));
-  return At(expr.offset, FindFilter(expr.name)->function(runtime_, input, arguments));  // the parser found it too
+  return At(expr.offset,
+            FindFilter(expr.name)->function(runtime_, input, arguments));  // the parser found it too
 }
 
 Result<Value> Evaluator::EvalTest(const Expr& expr, const ScopePtr& scope) {

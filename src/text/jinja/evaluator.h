@@ -46,7 +46,8 @@ class Evaluator {
   Status DefineMacro(const Stmt& statement, const ScopePtr& scope);
   Status Print(const Stmt& statement, const ScopePtr& scope, std::string& out);
   Status Emit(const Stmt& statement, std::string_view text, std::string& out);
-  Result<Value> Captured(const Stmt& statement, const ScopePtr& scope);  // the text of its body, through its filters
+  Result<Value> Captured(const Stmt& statement,
+                         const ScopePtr& scope);  // the text of its body, through its filters
   Status Assign(const Expr& target, Value value, const ScopePtr& scope);
   Status SetVariable(std::string_view name, Value value, const ScopePtr& scope);
 
@@ -74,7 +75,8 @@ class Evaluator {
   const ParsedTemplate& parsed_;
   const Value& variables_;
   Runtime& runtime_;
-  bool failed_ = false;  // the first error ends the rendering, so that one flag tells whether it has its place
+  bool failed_ =
+      false;  // the first error ends the rendering, so that one flag tells whether it has its place
 };
 
 }  // namespace hadal::jinja

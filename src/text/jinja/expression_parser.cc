@@ -167,7 +167,8 @@ Result<ExprPtr> ExpressionParser::Compare() {
   return Finish(std::move(node));
 }
 
-Result<ExprPtr> ExpressionParser::LeftToRight(Rule operand, std::initializer_list<std::string_view> operators) {
+Result<ExprPtr> ExpressionParser::LeftToRight(Rule operand,
+                                              std::initializer_list<std::string_view> operators) {
   ASSIGN_OR_RETURN(ExprPtr left, (this->*operand)());
   while (current().kind == TokenKind::kOperator &&
          std::find(operators.begin(), operators.end(), current().text) != operators.end()) {
@@ -200,9 +201,7 @@ Result<ExprPtr> ExpressionParser::Product() {
   return LeftToRight(&ExpressionParser::Power, {"*", "/", "//", "%"});
 }
 
-Result<ExprPtr> ExpressionParser::Power() {
-  return LeftToRight(&ExpressionParser::UnaryWithFilters, {"**"});
-}
+Result<ExprPtr> ExpressionParser::Power() { return LeftToRight(&ExpressionParser::UnaryWithFilters, {"**"}); }
 
 Result<ExprPtr> ExpressionParser::Unary(bool with_filters) {
   Level level(depth_);
@@ -361,7 +360,8 @@ Result<ExprPtr> ExpressionParser::OneFilter(ExprPtr input) {
   ExprPtr filter = New(ExprKind::kFilter);
   ASSIGN_OR_RETURN(filter->name, ExpectName("a filter's name"));
   if (!FindFilter(filter->name))
-    return Unsupported("{}: no filter '{}' here; known are {}", Place(filter->offset), filter->name, FilterNames());
+    return Unsupported("{}: no filter '{}' here; known are {}", Place(filter->offset), filter->name,
+                       FilterNames());
   filter->children.push_back(std::move(input));
   if (IsOperator("(")) RETURN_IF_ERROR(CallArguments(*filter));
   return Finish(std::move(filter));
@@ -384,7 +384,8 @@ Result<ExprPtr> ExpressionParser::Test(ExprPtr input) {
   ExprPtr test = New(ExprKind::kTest);
   ASSIGN_OR_RETURN(test->name, ExpectName("a test's name after 'is'"));
   if (!FindPredicate(test->name))
-    return Unsupported("{}: no test '{}' here; known are {}", Place(test->offset), test->name, PredicateNames());
+    return Unsupported("{}: no test '{}' here; known are {}", Place(test->offset), test->name,
+                       PredicateNames());
   test->children.push_back(std::move(input));
   if (IsOperator("(")) {
     RETURN_IF_ERROR(CallArguments(*test));
@@ -440,7 +441,8 @@ Status ExpressionParser::CallArguments(Expr& call) {
     if (!first) RETURN_IF_ERROR(ExpectOperator(","));
     if (TakeOperator(")")) break;
     if (IsOperator("*") || IsOperator("**"))
-      return Unsupported("{}: arguments from a list or dict ('{}') are not supported", Place(), current().text);
+      return Unsupported("{}: arguments from a list or dict ('{}') are not supported", Place(),
+                         current().text);
     if (current().kind == TokenKind::kName && next().kind == TokenKind::kOperator && next().text == "=") {
       std::string name = current().text;
       Advance();

@@ -27,7 +27,9 @@ class ExpressionParser {
   const Token& current() const { return tokens_[at_]; }
   const Token& next() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
   void Advance() { at_ = std::min(at_ + 1, tokens_.size() - 1); }
-  bool IsName(std::string_view name) const { return current().kind == TokenKind::kName && current().text == name; }
+  bool IsName(std::string_view name) const {
+    return current().kind == TokenKind::kName && current().text == name;
+  }
   bool IsOperator(std::string_view op) const {
     return current().kind == TokenKind::kOperator && current().text == op;
   }

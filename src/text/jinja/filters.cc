@@ -15,7 +15,8 @@ namespace {
 
 Result<Value> ToJsonFilter(Runtime& runtime, const Value& input, const Arguments& arguments) {
   // Hugging Face's filter, not Jinja2's: json.dumps without escaping for HTML.
-  ASSIGN_OR_RETURN(const auto bound, Bind("tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}));
+  ASSIGN_OR_RETURN(const auto bound,
+                   Bind("tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}));
   JsonStyle style{.ascii = TruthOr(bound[0], false), .sort_keys = TruthOr(bound[3], false), .indent = {}};
   if (bound[1] && bound[1]->is_string()) {
     style.indent = bound[1]->as_string();
@@ -50,7 +51,8 @@ std::string TitleWords(std::string_view text) {
   while (at < text.size()) {
     size_t end = at;
     auto separates = [&](size_t i) {
-      return IsSpace(CodePointAt(text, i)) || std::string_view("-({[<").find(text[i]) != std::string_view::npos;
+      return IsSpace(CodePointAt(text, i)) ||
+             std::string_view("-({[<").find(text[i]) != std::string_view::npos;
     };
     const bool separator = separates(at);
     while (end < text.size() && separates(end) == separator)
@@ -97,7 +99,9 @@ Result<Value> StringFilter(Runtime& runtime, const Value& input, const Arguments
 std::string WithoutUnderscores(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
-    auto digit = [&](size_t k) { return k < text.size() && std::isxdigit(static_cast<unsigned char>(text[k])); };
+    auto digit = [&](size_t k) {
+      return k < text.size() && std::isxdigit(static_cast<unsigned char>(text[k]));
+    };
     if (text[i] == '_' && i > 0 && digit(i - 1) && digit(i + 1)) continue;
     out += text[i];
   }
@@ -147,7 +151,8 @@ Result<Value> Int(Runtime&, const Value& input, const Arguments& arguments) {
     real = ReadFloat(input.as_string());
   }
   if (!real || !std::isfinite(*real)) return fallback;
-  if (std::fabs(*real) >= 9.2e18) return InvalidArgument("int: {} does not fit into 64 bits", FloatText(*real));
+  if (std::fabs(*real) >= 9.2e18)
+    return InvalidArgument("int: {} does not fit into 64 bits", FloatText(*real));
   return Value::Int(static_cast<int64_t>(*real));
 }
 
@@ -172,7 +177,8 @@ Result<Value> Round(Runtime&, const Value& input, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const std::string method, StringOr("round", bound[1], "common"));
   const auto value = input.number();
   if (!value) return InvalidArgument("round needs a number, found a {}", input.type_name());
-  if (precision < 0 || precision > 300) return Unsupported("round: precision {} is not between 0 and 300", precision);
+  if (precision < 0 || precision > 300)
+    return Unsupported("round: precision {} is not between 0 and 300", precision);
   if (method == "common") {
     if (input.integer()) return Value::Int(*input.integer());
     if (!std::isfinite(*value)) return input;
@@ -226,11 +232,24 @@ Result<Value> Safe(Runtime& runtime, const Value& input, const Arguments& argume
 
 const std::vector<Filter>& ScalarFilters() {
   static const std::vector<Filter> kFilters = {
-      {"abs", Abs},           {"capitalize", Case<Capitalize>}, {"count", LengthFilter},  {"d", Default},
-      {"default", Default},   {"float", Float},                 {"indent", Indent},       {"int", Int},
-      {"length", LengthFilter}, {"lower", Case<ToLower>},       {"replace", ReplaceFilter}, {"round", Round},
-      {"safe", Safe},         {"string", StringFilter},         {"title", Case<TitleWords>}, {"tojson", ToJsonFilter},
-      {"trim", Trim},         {"upper", Case<ToUpper>},
+      {"abs", Abs},
+      {"capitalize", Case<Capitalize>},
+      {"count", LengthFilter},
+      {"d", Default},
+      {"default", Default},
+      {"float", Float},
+      {"indent", Indent},
+      {"int", Int},
+      {"length", LengthFilter},
+      {"lower", Case<ToLower>},
+      {"replace", ReplaceFilter},
+      {"round", Round},
+      {"safe", Safe},
+      {"string", StringFilter},
+      {"title", Case<TitleWords>},
+      {"tojson", ToJsonFilter},
+      {"trim", Trim},
+      {"upper", Case<ToUpper>},
   };
   return kFilters;
 }

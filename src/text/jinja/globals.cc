@@ -74,7 +74,9 @@ class Function : public Object {
   explicit Function(Pointer function) : function_(function) {}
   std::string_view type_name() const override { return "function"; }
   bool callable() const override { return true; }
-  Result<Value> Call(Runtime& runtime, const Arguments& arguments) override { return function_(runtime, arguments); }
+  Result<Value> Call(Runtime& runtime, const Arguments& arguments) override {
+    return function_(runtime, arguments);
+  }
 
  private:
   Pointer function_;
@@ -117,7 +119,8 @@ Status Namespace::Set(Runtime& runtime, std::string_view name, Value value) {
 }
 
 Result<std::string> FormatTime(std::time_t now, std::string_view format) {
-  if (format.size() > 1000) return ResourceExhausted("a time format of {} bytes; the limit is 1000", format.size());
+  if (format.size() > 1000)
+    return ResourceExhausted("a time format of {} bytes; the limit is 1000", format.size());
   std::string directives = "x";  // an output that is never empty tells strftime's error from an empty text
   for (size_t i = 0; i < format.size(); ++i) {
     if (format[i] != '%' || i + 1 == format.size()) {
@@ -125,8 +128,10 @@ Result<std::string> FormatTime(std::time_t now, std::string_view format) {
       continue;
     }
     const char directive = format[++i];
-    if (directive == 'f') directives += "000000";  // our clock counts seconds
-    else if (directive != 'z' && directive != 'Z') (directives += '%') += directive;
+    if (directive == 'f')
+      directives += "000000";  // our clock counts seconds
+    else if (directive != 'z' && directive != 'Z')
+      (directives += '%') += directive;
   }
   std::tm local{};
   if (!localtime_r(&now, &local)) return Internal("the clock's time {} has no local date", now);

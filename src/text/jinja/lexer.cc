@@ -4,13 +4,15 @@
 #include <array>
 
 #include "text/jinja/unicode.h"
+#include "text/utf8.h"
 
 namespace hadal::jinja {
 namespace {
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsNameStart(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+         static_cast<unsigned char>(c) >= 0x80;
 }
 bool IsHexDigit(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 
@@ -75,7 +77,8 @@ class Lexer {
     if (sign == '\0' || sign == '+') return Fail(at_, "expected '%}' after 'raw'");
     AfterTag(sign, false);
     const size_t text = at_;
-    for (size_t tag = source_.find("{%", at_); tag != std::string_view::npos; tag = source_.find("{%", tag + 1)) {
+    for (size_t tag = source_.find("{%", at_); tag != std::string_view::npos;
+         tag = source_.find("{%", tag + 1)) {
       at_ = tag + 2;
       if (Peek() == '-' || Peek() == '+') ++at_;
       if (!TakeWord("endraw")) continue;
@@ -96,7 +99,8 @@ class Lexer {
     if (source_.substr(i, word.size()) != word) return false;
     i += word.size();
     const size_t next = SkipSpace(i);
-    if (next >= source_.size() || (source_[next] != '%' && source_[next] != '-' && source_[next] != '+')) return false;
+    if (next >= source_.size() || (source_[next] != '%' && source_[next] != '-' && source_[next] != '+'))
+      return false;
     at_ = i;
     return true;
   }
@@ -113,8 +117,10 @@ class Lexer {
   /// Whitespace behind a tag: `-` takes all of it, trim_blocks the first newline.
   void AfterTag(char sign, bool trim) {
     const size_t end = at_;
-    if (sign == '-') at_ = SkipSpace(at_);
-    else if (sign != '+' && trim && Peek() == '\n') ++at_;
+    if (sign == '-')
+      at_ = SkipSpace(at_);
+    else if (sign != '+' && trim && Peek() == '\n')
+      ++at_;
     line_starting_ = at_ > end && source_[at_ - 1] == '\n';
   }
 
@@ -124,7 +130,8 @@ class Lexer {
     while (true) {
       at_ = SkipSpace(at_);
       if (at_ >= source_.size())
-        return Fail(begin, close == '}' ? "a tag that is never closed with '}}'" : "a tag that is never closed with '%}'");
+        return Fail(begin, close == '}' ? "a tag that is never closed with '}}'"
+                                        : "a tag that is never closed with '%}'");
       if (open.empty() && TakeEnd(close)) return {};
       RETURN_IF_ERROR(One(open));
     }
@@ -186,7 +193,8 @@ class Lexer {
       SkipDigits();
     }
     if (Peek() == 'e' || Peek() == 'E') {
-      const size_t sign = at_ + 1 < source_.size() && (source_[at_ + 1] == '+' || source_[at_ + 1] == '-') ? 2 : 1;
+      const size_t sign =
+          at_ + 1 < source_.size() && (source_[at_ + 1] == '+' || source_[at_ + 1] == '-') ? 2 : 1;
       if (at_ + sign < source_.size() && IsDigit(source_[at_ + sign])) {
         is_float = true;
         at_ += sign;
@@ -203,8 +211,9 @@ class Lexer {
 
   bool AfterDot(size_t begin) const { return begin > 0 && source_[begin - 1] == '.'; }
   void SkipDigits() {
-    while (at_ < source_.size() && (IsDigit(source_[at_]) ||
-                                    (source_[at_] == '_' && at_ + 1 < source_.size() && IsDigit(source_[at_ + 1]))))
+    while (at_ < source_.size() &&
+           (IsDigit(source_[at_]) ||
+            (source_[at_] == '_' && at_ + 1 < source_.size() && IsDigit(source_[at_ + 1]))))
       ++at_;
   }
 
@@ -212,8 +221,10 @@ class Lexer {
     const size_t begin = at_++;
     std::string text;
     while (at_ < source_.size() && source_[at_] != quote) {
-      if (source_[at_] == '\\') RETURN_IF_ERROR(Escape(text));
-      else text += source_[at_++];
+      if (source_[at_] == '\\')
+        RETURN_IF_ERROR(Escape(text));
+      else
+        text += source_[at_++];
     }
     if (at_ >= source_.size()) return Fail(begin, "a string that is never closed");
     ++at_;
@@ -227,15 +238,18 @@ class Lexer {
     const char c = Peek();
     if (c == '\0' && at_ >= source_.size()) return {};  // the caller reports the open string
     constexpr std::string_view kPlain = "\\'\"abfnrtv", kMeaning = "\\'\"\a\b\f\n\r\t\v";
-    if (const size_t i = kPlain.find(c); i != std::string_view::npos) return ++at_, text += kMeaning[i], Status();
+    if (const size_t i = kPlain.find(c); i != std::string_view::npos)
+      return ++at_, text += kMeaning[i], Status();
     if (c == '\n') return ++at_, Status();
     const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
     char32_t point = 0;
     if (digits) {
       ++at_;
       for (size_t i = 0; i < digits; ++i, ++at_) {
-        if (!IsHexDigit(Peek())) return Fail(begin, fmt::format("'\\{}' needs {} hexadecimal digits", c, digits));
-        point = point * 16 + static_cast<char32_t>(IsDigit(Peek()) ? Peek() - '0' : (Peek() | 0x20) - 'a' + 10);
+        if (!IsHexDigit(Peek()))
+          return Fail(begin, fmt::format("'\\{}' needs {} hexadecimal digits", c, digits));
+        point =
+            point * 16 + static_cast<char32_t>(IsDigit(Peek()) ? Peek() - '0' : (Peek() | 0x20) - 'a' + 10);
       }
     } else if (c >= '0' && c <= '7') {
       for (int i = 0; i < 3 && Peek() >= '0' && Peek() <= '7'; ++i, ++at_)
@@ -247,8 +261,9 @@ class Lexer {
       return {};
     }
     if (point > 0x10FFFF || (point >= 0xD800 && point < 0xE000))
-      return Fail(begin, fmt::format("an escape of U+{:04X}, which is not a character", static_cast<uint32_t>(point)));
-    AppendCodePoint(text, point);
+      return Fail(begin, fmt::format("an escape of U+{:04X}, which is not a character",
+                                     static_cast<uint32_t>(point)));
+    AppendUtf8(point, text);
     return {};
   }
 
@@ -262,7 +277,9 @@ class Lexer {
   void AddText(std::string_view text) {
     if (!text.empty()) Add(TokenKind::kData, at_, std::string(text));
   }
-  void Add(TokenKind kind, size_t offset, std::string text) { tokens_.push_back({kind, offset, std::move(text)}); }
+  void Add(TokenKind kind, size_t offset, std::string text) {
+    tokens_.push_back({kind, offset, std::move(text)});
+  }
   Status Fail(size_t offset, const std::string& what) const {
     return InvalidArgument("{}: {}", PlaceOf(source_, offset), what);
   }

@@ -1,5 +1,6 @@
 // A template's source as tokens. Whitespace control happens here, as Jinja2 does it with trim_blocks and
-// lstrip_blocks: a block tag alone on its line leaves nothing behind, and `-` or `+` beside a delimiter overrule.
+// lstrip_blocks: a block tag alone on its line leaves nothing behind, and `-` or `+` beside a delimiter
+// overrule.
 #pragma once
 
 #include <string>

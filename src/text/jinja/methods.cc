@@ -67,13 +67,13 @@ Result<Value> IndexItem(Runtime& runtime, const Value& self, const Arguments& ar
   return InvalidArgument("index(): the value is not in the list");
 }
 
-constexpr std::array kDictMethods = {
-    Method{"items", Items}, Method{"keys", Keys}, Method{"values", Values}, Method{"get", Get}, Method{"copy", CopyDict}};
+constexpr std::array kDictMethods = {Method{"items", Items}, Method{"keys", Keys}, Method{"values", Values},
+                                     Method{"get", Get}, Method{"copy", CopyDict}};
 constexpr std::array kListMethods = {Method{"count", CountItem}, Method{"index", IndexItem}};
 
 constexpr std::array<std::string_view, 5> kDictChanges = {"clear", "pop", "popitem", "setdefault", "update"};
-constexpr std::array<std::string_view, 8> kListChanges = {"append", "clear",   "extend", "insert",
-                                                          "pop",    "remove",  "reverse", "sort"};
+constexpr std::array<std::string_view, 8> kListChanges = {"append", "clear",  "extend",  "insert",
+                                                          "pop",    "remove", "reverse", "sort"};
 
 bool IsList(const Value& value, SequenceKind most) {
   return value.is(Kind::kSequence) && value.as_sequence().kind <= most;
@@ -93,14 +93,16 @@ bool Has(const Names& names, std::string_view name) {
 Result<const Method*> Lookup(const Value& receiver, std::string_view name) {
   if (receiver.is_string()) return FindStringMethod(name);
   if (receiver.is(Kind::kDict)) {
-    if (Has(kDictChanges, name)) return InvalidArgument("'{}' would change a dict, which templates may not do", name);
+    if (Has(kDictChanges, name))
+      return InvalidArgument("'{}' would change a dict, which templates may not do", name);
     if (name == "fromkeys") return Unsupported("dict.fromkeys is not supported");
     return FindIn(kDictMethods, name);
   }
   if (IsList(receiver, SequenceKind::kTuple)) {
     if (IsList(receiver, SequenceKind::kList)) {
       if (Has(kListChanges, name))
-        return InvalidArgument("'{}' would change a list, which templates may not do; use '+' to make a new one", name);
+        return InvalidArgument(
+            "'{}' would change a list, which templates may not do; use '+' to make a new one", name);
       if (name == "copy") return Unsupported("list.copy is not supported; use [:]");
     }
     return FindIn(kListMethods, name);

@@ -9,8 +9,8 @@
 
 namespace hadal::jinja {
 
-/// The method `name` bound to `receiver`, or nothing if Python's type has no such method. A method that exists in
-/// Python and not here, or that would change its receiver, is an error that says so.
+/// The method `name` bound to `receiver`, or nothing if Python's type has no such method. A method that
+/// exists in Python and not here, or that would change its receiver, is an error that says so.
 Result<std::optional<Value>> FindMethod(Runtime& runtime, const Value& receiver, std::string_view name);
 
 /// receiver.name(arguments), as FindMethod and a call, without making the bound method a value.

@@ -32,7 +32,8 @@ Result<Value> GetItem(Runtime& runtime, const Value& object, const Value& key);
 /// object.name: attributes (methods) before items.
 Result<Value> GetAttribute(Runtime& runtime, const Value& object, std::string_view name);
 /// object[start:stop:step]; each bound may be null or None.
-Result<Value> Slice(Runtime& runtime, const Value& object, const Value* start, const Value* stop, const Value* step);
+Result<Value> Slice(Runtime& runtime, const Value& object, const Value* start, const Value* stop,
+                    const Value* step);
 
 /// Stable sort by Less on `keys`, which move along with `items`.
 Status SortByKeys(Runtime& runtime, std::vector<Value>& keys, std::vector<Value>& items, bool reverse);

@@ -30,7 +30,8 @@ class Parser : public ExpressionParser {
       switch (current().kind) {
         case TokenKind::kEnd:
           if (ends.size() == 0) return body;
-          return InvalidArgument("{}: '{}' is never closed with '{}'", Place(offset), opened, *(ends.end() - 1));
+          return InvalidArgument("{}: '{}' is never closed with '{}'", Place(offset), opened,
+                                 *(ends.end() - 1));
         case TokenKind::kData:
           body.push_back(New(StmtKind::kText));
           body.back().text = current().text;
@@ -47,7 +48,8 @@ class Parser : public ExpressionParser {
         }
         default: {
           Advance();  // {%
-          if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return IsName(end); })) return body;
+          if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return IsName(end); }))
+            return body;
           ASSIGN_OR_RETURN(Stmt statement, Statement());
           body.push_back(std::move(statement));
         }
@@ -64,8 +66,8 @@ class Parser : public ExpressionParser {
     if (TakeName("filter")) return FilterBlock(offset);
     if (TakeName("generation")) return Generation(offset);
     if (IsName("break") || IsName("continue")) return LoopControl();
-    constexpr std::array kOutside = {"include", "import", "from", "extends", "block", "call", "with",
-                                     "autoescape", "do", "trans", "debug"};
+    constexpr std::array kOutside = {"include", "import",     "from", "extends", "block", "call",
+                                     "with",    "autoescape", "do",   "trans",   "debug"};
     for (const char* tag : kOutside)
       if (IsName(tag)) return Unsupported("{}: the tag '{}' is not supported", Place(), tag);
     return InvalidArgument("{}: unknown tag {}", Place(), Found());
@@ -233,7 +235,8 @@ class Parser : public ExpressionParser {
     name->offset = static_cast<uint32_t>(current().offset);
     ASSIGN_OR_RETURN(name->name, ExpectName("a variable's name"));
     for (std::string_view constant : {"true", "false", "none", "True", "False", "None"})
-      if (name->name == constant) return InvalidArgument("{}: cannot assign to '{}'", Place(name->offset), constant);
+      if (name->name == constant)
+        return InvalidArgument("{}: cannot assign to '{}'", Place(name->offset), constant);
     if (!attributes || !TakeOperator(".")) return name;
     auto attribute = std::make_unique<Expr>();
     attribute->kind = ExprKind::kAttribute;

@@ -18,8 +18,9 @@ struct ParsedTemplate {
   Body body;
 };
 
-/// Parses `source`. kInvalidArgument for a syntax error, kUnsupported for a tag, filter or test that is not in the
-/// subset, kResourceExhausted for a template that is too long or too deep; each names the line and column.
+/// Parses `source`. kInvalidArgument for a syntax error, kUnsupported for a tag, filter or test that is not
+/// in the subset, kResourceExhausted for a template that is too long or too deep; each names the line and
+/// column.
 Result<ParsedTemplate> ParseTemplate(std::string_view source);
 
 }  // namespace hadal::jinja

@@ -82,20 +82,55 @@ Result<bool> IsFilter(Runtime&, const Value& subject, const Arguments&) {
   return subject.is_string() && FindFilter(subject.as_string()) != nullptr;
 }
 
+/// Python's `is`, for the values of which there is one only.
+Result<bool> SameAs(Runtime&, const Value& subject, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const auto bound, Bind("sameas", arguments, {"other"}, 1));
+  const Value& other = *bound[0];
+  auto single = [](const Value& v) { return v.is_none() || v.is(Kind::kBool); };
+  if (!single(subject) && !single(other))
+    return Unsupported("sameas is supported with none, true and false only");
+  return subject.kind() == other.kind() && subject.truth() == other.truth();
+}
+
 const std::vector<Predicate>& Predicates() {
   static const std::vector<Predicate> kPredicates = {
-      {"!=", Relation<kNe>},          {"<", Relation<kLt>},           {"<=", Relation<kLe>},
-      {"==", Relation<kEq>},          {">", Relation<kGt>},           {">=", Relation<kGe>},
-      {"boolean", Plain<IsBoolean>},  {"callable", Plain<IsCallable>}, {"defined", Plain<Defined>},
-      {"divisibleby", DivisibleBy},   {"eq", Relation<kEq>},          {"equalto", Relation<kEq>},
-      {"even", Even},                 {"false", Plain<IsFalse>},      {"filter", IsFilter},
-      {"float", Plain<IsFloat>},      {"ge", Relation<kGe>},          {"greaterthan", Relation<kGt>},
-      {"gt", Relation<kGt>},          {"in", Relation<kIn>},          {"integer", Plain<IsInteger>},
-      {"iterable", Plain<IsIterable>}, {"le", Relation<kLe>},         {"lessthan", Relation<kLt>},
-      {"lower", Lower},               {"lt", Relation<kLt>},          {"mapping", Plain<IsMapping>},
-      {"ne", Relation<kNe>},          {"none", Plain<IsNone>},        {"number", Plain<IsNumber>},
-      {"odd", Odd},                   {"sequence", Plain<IsSequence>}, {"string", Plain<IsString>},
-      {"true", Plain<IsTrue>},        {"undefined", Plain<IsUndefined>}, {"upper", Upper},
+      {"!=", Relation<kNe>},
+      {"<", Relation<kLt>},
+      {"<=", Relation<kLe>},
+      {"==", Relation<kEq>},
+      {">", Relation<kGt>},
+      {">=", Relation<kGe>},
+      {"boolean", Plain<IsBoolean>},
+      {"callable", Plain<IsCallable>},
+      {"defined", Plain<Defined>},
+      {"divisibleby", DivisibleBy},
+      {"eq", Relation<kEq>},
+      {"equalto", Relation<kEq>},
+      {"even", Even},
+      {"false", Plain<IsFalse>},
+      {"filter", IsFilter},
+      {"float", Plain<IsFloat>},
+      {"ge", Relation<kGe>},
+      {"greaterthan", Relation<kGt>},
+      {"gt", Relation<kGt>},
+      {"in", Relation<kIn>},
+      {"integer", Plain<IsInteger>},
+      {"iterable", Plain<IsIterable>},
+      {"le", Relation<kLe>},
+      {"lessthan", Relation<kLt>},
+      {"lower", Lower},
+      {"lt", Relation<kLt>},
+      {"mapping", Plain<IsMapping>},
+      {"ne", Relation<kNe>},
+      {"none", Plain<IsNone>},
+      {"number", Plain<IsNumber>},
+      {"odd", Odd},
+      {"sameas", SameAs},
+      {"sequence", Plain<IsSequence>},
+      {"string", Plain<IsString>},
+      {"true", Plain<IsTrue>},
+      {"undefined", Plain<IsUndefined>},
+      {"upper", Upper},
   };
   return kPredicates;
 }

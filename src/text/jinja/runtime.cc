@@ -14,8 +14,8 @@ Runtime::Runtime(Limits limits, std::function<std::time_t()> now)
 Status Runtime::Spend(int64_t steps) {
   steps_left_ -= steps;
   if (steps_left_ < 0)
-    return ResourceExhausted("rendering took more than {} steps; shorten the messages or simplify the template",
-                             limits_.steps);
+    return ResourceExhausted(
+        "rendering took more than {} steps; shorten the messages or simplify the template", limits_.steps);
   return {};
 }
 

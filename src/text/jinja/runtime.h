@@ -1,5 +1,5 @@
-// What one rendering owns and may spend: steps, bytes, objects and the clock. Every operation that makes a value
-// goes through here, so that no template and no message can take unbounded time or memory.
+// What one rendering owns and may spend: steps, bytes, objects and the clock. Every operation that makes a
+// value goes through here, so that no template and no message can take unbounded time or memory.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@
 namespace hadal::jinja {
 
 struct Limits {
-  int64_t steps = 10'000'000;         // evaluated nodes, visited items, and 64-byte pieces of text
+  int64_t steps = 10'000'000;            // evaluated nodes, visited items, and 64-byte pieces of text
   size_t text_bytes = size_t{64} << 20;  // the output, and any single string
-  int depth = 1000;                   // nested evaluation, macro calls included
-  int64_t range = 100'000;            // items of one range(), as in Jinja's sandbox
+  int depth = 500;                       // nested evaluation, macro calls included
+  int64_t range = 100'000;               // items of one range(), as in Jinja's sandbox
 };
 
 /// Arguments of a call, evaluated: `f(a, b, name=c)`.

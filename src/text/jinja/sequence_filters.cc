@@ -12,7 +12,8 @@
 namespace hadal::jinja {
 namespace {
 
-/// item.a.b.0 for the path "a.b.0" (or an index); each step as GetItem. An undefined step becomes `fallback`, if any.
+/// item.a.b.0 for the path "a.b.0" (or an index); each step as GetItem. An undefined step becomes `fallback`,
+/// if any.
 Result<Value> Attribute(Runtime& runtime, Value item, const Value& path, const Value* fallback) {
   auto step = [&](const Value& key) -> Status {
     ASSIGN_OR_RETURN(item, GetItem(runtime, item, key));
@@ -136,11 +137,13 @@ Result<Value> Sort(Runtime& runtime, const Value& input, const Arguments& argume
 Result<Value> DictSort(Runtime& runtime, const Value& input, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const auto bound, Bind("dictsort", arguments, {"case_sensitive", "by", "reverse"}));
   ASSIGN_OR_RETURN(const std::string by, StringOr("dictsort", bound[1], "key"));
-  if (by != "key" && by != "value") return InvalidArgument("dictsort: by is '{}', expected 'key' or 'value'", by);
+  if (by != "key" && by != "value")
+    return InvalidArgument("dictsort: by is '{}', expected 'key' or 'value'", by);
   if (!input.is(Kind::kDict)) return InvalidArgument("dictsort needs a dict, found a {}", input.type_name());
   std::vector<Value> keys, pairs;
   for (const auto& [key, value] : input.as_dict().entries()) {
-    ASSIGN_OR_RETURN(Value sort_key, KeyOf(runtime, by == "key" ? key : value, nullptr, TruthOr(bound[0], false)));
+    ASSIGN_OR_RETURN(Value sort_key,
+                     KeyOf(runtime, by == "key" ? key : value, nullptr, TruthOr(bound[0], false)));
     ASSIGN_OR_RETURN(Value pair, runtime.List({key, value}, SequenceKind::kTuple));
     keys.push_back(std::move(sort_key));
     pairs.push_back(std::move(pair));
@@ -156,7 +159,8 @@ Result<Value> Unique(Runtime& runtime, const Value& input, const Arguments& argu
   std::vector<Value> out;
   for (const Value& item : items) {
     ASSIGN_OR_RETURN(Value key, KeyOf(runtime, item, bound[1], TruthOr(bound[0], false)));
-    if (!Dict::Hashable(key)) return InvalidArgument("unique: a {} cannot be compared by hash", key.type_name());
+    if (!Dict::Hashable(key))
+      return InvalidArgument("unique: a {} cannot be compared by hash", key.type_name());
     if (seen.Find(key)) continue;
     seen.Set(std::move(key), Value::None());
     out.push_back(item);
@@ -166,7 +170,8 @@ Result<Value> Unique(Runtime& runtime, const Value& input, const Arguments& argu
 
 template <bool kLargest>
 Result<Value> Extreme(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  ASSIGN_OR_RETURN(const auto bound, Bind(kLargest ? "max" : "min", arguments, {"case_sensitive", "attribute"}));
+  ASSIGN_OR_RETURN(const auto bound,
+                   Bind(kLargest ? "max" : "min", arguments, {"case_sensitive", "attribute"}));
   ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(runtime, input));
   if (items.empty()) return Value::Undefined("no item to choose from, the sequence is empty");
   size_t best = 0;
@@ -174,7 +179,8 @@ Result<Value> Extreme(Runtime& runtime, const Value& input, const Arguments& arg
   for (size_t i = 0; i < items.size(); ++i) {
     ASSIGN_OR_RETURN(Value key, KeyOf(runtime, items[i], bound[1], TruthOr(bound[0], false)));
     if (i) {
-      ASSIGN_OR_RETURN(const bool better, kLargest ? Less(runtime, best_key, key) : Less(runtime, key, best_key));
+      ASSIGN_OR_RETURN(const bool better,
+                       kLargest ? Less(runtime, best_key, key) : Less(runtime, key, best_key));
       if (!better) continue;
     }
     best = i;
@@ -194,12 +200,17 @@ Result<Value> Sum(Runtime& runtime, const Value& input, const Arguments& argumen
   return total;
 }
 
+/// The items that map and select go through: none, rather than an error, for None, 0 and other false values.
+Result<std::vector<Value>> ItemsOrNone(Runtime& runtime, const Value& input) {
+  return input.truth() ? Iterate(runtime, input) : std::vector<Value>();
+}
+
 /// map(attribute=..., default=...) or map('filter', arguments...).
 Result<Value> Map(Runtime& runtime, const Value& input, const Arguments& arguments) {
   std::vector<Value> out;
   if (arguments.positional.empty()) {
     ASSIGN_OR_RETURN(const auto bound, Bind("map", arguments, {"attribute", "default"}, 1));
-    ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(runtime, input));
+    ASSIGN_OR_RETURN(const std::vector<Value> items, ItemsOrNone(runtime, input));
     for (const Value& item : items) {
       ASSIGN_OR_RETURN(Value value, Attribute(runtime, item, *bound[0], bound[1]));
       out.push_back(std::move(value));
@@ -211,7 +222,7 @@ Result<Value> Map(Runtime& runtime, const Value& input, const Arguments& argumen
   if (!filter) return Unsupported("map: no filter '{}' here; known are {}", name, FilterNames());
   Arguments rest = arguments;
   rest.positional.erase(rest.positional.begin());
-  ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(runtime, input));
+  ASSIGN_OR_RETURN(const std::vector<Value> items, ItemsOrNone(runtime, input));
   for (const Value& item : items) {
     Runtime::Level level(runtime);
     if (level.too_deep()) return ResourceExhausted("map: nested too deep");
@@ -221,7 +232,8 @@ Result<Value> Map(Runtime& runtime, const Value& input, const Arguments& argumen
   return runtime.List(std::move(out), SequenceKind::kGenerator);
 }
 
-/// select, reject, selectattr and rejectattr: keep the items of which a test (truth, without one) holds, or not.
+/// select, reject, selectattr and rejectattr: keep the items of which a test (truth, without one) holds, or
+/// not.
 template <bool kKeep, bool kByAttribute>
 Result<Value> Choose(Runtime& runtime, const Value& input, const Arguments& arguments) {
   Arguments rest = arguments;
@@ -238,7 +250,7 @@ Result<Value> Choose(Runtime& runtime, const Value& input, const Arguments& argu
     if (!predicate) return Unsupported("no test '{}' here; known are {}", name, PredicateNames());
     rest.positional.erase(rest.positional.begin());
   }
-  ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(runtime, input));
+  ASSIGN_OR_RETURN(const std::vector<Value> items, ItemsOrNone(runtime, input));
   std::vector<Value> out;
   for (const Value& item : items) {
     Value subject = item;
@@ -258,10 +270,23 @@ Result<Value> Choose(Runtime& runtime, const Value& input, const Arguments& argu
 
 const std::vector<Filter>& SequenceFilters() {
   static const std::vector<Filter> kFilters = {
-      {"dictsort", DictSort},  {"first", First},     {"items", ItemsFilter},           {"join", Join},
-      {"last", Last},          {"list", List},       {"map", Map},                     {"max", Extreme<true>},
-      {"min", Extreme<false>}, {"reverse", Reverse}, {"reject", Choose<false, false>}, {"rejectattr", Choose<false, true>},
-      {"select", Choose<true, false>}, {"selectattr", Choose<true, true>}, {"sort", Sort}, {"sum", Sum}, {"unique", Unique},
+      {"dictsort", DictSort},
+      {"first", First},
+      {"items", ItemsFilter},
+      {"join", Join},
+      {"last", Last},
+      {"list", List},
+      {"map", Map},
+      {"max", Extreme<true>},
+      {"min", Extreme<false>},
+      {"reverse", Reverse},
+      {"reject", Choose<false, false>},
+      {"rejectattr", Choose<false, true>},
+      {"select", Choose<true, false>},
+      {"selectattr", Choose<true, true>},
+      {"sort", Sort},
+      {"sum", Sum},
+      {"unique", Unique},
   };
   return kFilters;
 }

@@ -10,12 +10,13 @@
 namespace hadal::jinja {
 namespace {
 
-/// The variable `loop`, and the items that pass the loop's condition. They are looked for only as far as the body
-/// or an attribute needs them, because the body may change what the condition depends on.
+/// The variable `loop`, and the items that pass the loop's condition. They are looked for only as far as the
+/// body or an attribute needs them, because the body may change what the condition depends on.
 class Loop : public Object {
  public:
   using Condition = std::function<Result<bool>(const Value& item)>;
-  Loop(std::vector<Value> source, Condition condition) : source_(std::move(source)), condition_(std::move(condition)) {}
+  Loop(std::vector<Value> source, Condition condition)
+      : source_(std::move(source)), condition_(std::move(condition)) {}
 
   std::string_view type_name() const override { return "LoopContext"; }
   Result<std::optional<Value>> Attribute(Runtime& runtime, std::string_view name) override;
@@ -130,9 +131,10 @@ Result<Evaluator::Flow> Evaluator::Execute(const Body& body, const ScopePtr& sco
   Runtime::Level level(runtime_);
   for (const Stmt& statement : body) {
     if (level.too_deep())
-      return At<Flow>(statement.offset, ResourceExhausted("statements are nested deeper than {} levels; does a macro "
-                                                          "call itself without end?",
-                                                          runtime_.limits().depth));
+      return At<Flow>(statement.offset,
+                      ResourceExhausted("statements are nested deeper than {} levels; does a macro "
+                                        "call itself without end?",
+                                        runtime_.limits().depth));
     RETURN_IF_ERROR(At(statement.offset, runtime_.Spend(1)));
     ASSIGN_OR_RETURN(const Flow flow, Execute(statement, scope, out));
     if (flow != Flow::kNext) return flow;
@@ -193,8 +195,9 @@ Result<Evaluator::Flow> Evaluator::For(const Stmt& statement, const ScopePtr& sc
       return passes.truth();
     };
   }
-  ASSIGN_OR_RETURN(Loop * loop, At(statement.offset, runtime_.Keep(std::make_unique<Loop>(std::move(items),
-                                                                                         std::move(condition)))));
+  ASSIGN_OR_RETURN(
+      Loop * loop,
+      At(statement.offset, runtime_.Keep(std::make_unique<Loop>(std::move(items), std::move(condition)))));
   bool any = false;
   while (true) {
     ASSIGN_OR_RETURN(const bool more, At(statement.offset, loop->Next()));
@@ -215,11 +218,12 @@ Status Evaluator::DefineMacro(const Stmt& statement, const ScopePtr& scope) {
   return At(statement.offset, SetVariable(statement.text, Value::Of(macro), scope));
 }
 
-Result<Value> Evaluator::CallMacro(const Stmt& macro, const ScopePtr& definition, const Arguments& arguments) {
+Result<Value> Evaluator::CallMacro(const Stmt& macro, const ScopePtr& definition,
+                                   const Arguments& arguments) {
   const auto& parameters = macro.parameters;
   if (arguments.positional.size() > parameters.size())
-    return InvalidArgument("macro '{}' takes at most {} arguments, {} are given", macro.text, parameters.size(),
-                           arguments.positional.size());
+    return InvalidArgument("macro '{}' takes at most {} arguments, {} are given", macro.text,
+                           parameters.size(), arguments.positional.size());
   std::vector<const Value*> given(parameters.size(), nullptr);
   for (size_t i = 0; i < arguments.positional.size(); ++i) given[i] = &arguments.positional[i];
   for (const auto& [name, value] : arguments.named) {
@@ -266,21 +270,23 @@ Result<Value> Evaluator::Captured(const Stmt& statement, const ScopePtr& scope) 
 }
 
 Status Evaluator::Assign(const Expr& target, Value value, const ScopePtr& scope) {
-  if (target.kind == ExprKind::kName) return At(target.offset, SetVariable(target.name, std::move(value), scope));
+  if (target.kind == ExprKind::kName)
+    return At(target.offset, SetVariable(target.name, std::move(value), scope));
   if (target.kind == ExprKind::kAttribute) {
     ASSIGN_OR_RETURN(const Value object, EvalName(*target.children[0], scope));
     auto* space = object.is(Kind::kObject) ? dynamic_cast<Namespace*>(object.as_object()) : nullptr;
     if (!space)
-      return At<void>(target.offset, InvalidArgument("'{}' is no namespace, so its attribute '{}' cannot be set",
-                                                     target.children[0]->name, target.name));
+      return At<void>(target.offset,
+                      InvalidArgument("'{}' is no namespace, so its attribute '{}' cannot be set",
+                                      target.children[0]->name, target.name));
     return At(target.offset, space->Set(runtime_, target.name, std::move(value)));
   }
-  ASSIGN_OR_RETURN(std::vector<Value> items, At(target.offset, value.is_undefined()
-                                                                   ? Result<std::vector<Value>>(std::vector<Value>())
-                                                                   : Iterate(runtime_, value)));
+  ASSIGN_OR_RETURN(std::vector<Value> items,
+                   At(target.offset, value.is_undefined() ? Result<std::vector<Value>>(std::vector<Value>())
+                                                          : Iterate(runtime_, value)));
   if (items.size() != target.children.size())
-    return At<void>(target.offset, InvalidArgument("{} values cannot be unpacked into {} variables", items.size(),
-                                                   target.children.size()));
+    return At<void>(target.offset, InvalidArgument("{} values cannot be unpacked into {} variables",
+                                                   items.size(), target.children.size()));
   for (size_t i = 0; i < items.size(); ++i)
     RETURN_IF_ERROR(Assign(*target.children[i], std::move(items[i]), scope));
   return {};
@@ -288,8 +294,10 @@ Status Evaluator::Assign(const Expr& target, Value value, const ScopePtr& scope)
 
 Status Evaluator::SetVariable(std::string_view name, Value value, const ScopePtr& scope) {
   RETURN_IF_ERROR(runtime_.Spend(static_cast<int64_t>(scope->variables.size() / 16)));
-  if (Value* old = scope->FindHere(name)) *old = std::move(value);
-  else scope->variables.emplace_back(name, std::move(value));
+  if (Value* old = scope->FindHere(name))
+    *old = std::move(value);
+  else
+    scope->variables.emplace_back(name, std::move(value));
   return {};
 }
 

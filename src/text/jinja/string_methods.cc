@@ -57,8 +57,8 @@ std::vector<std::string_view> RightSplitAtSpace(std::string_view text, size_t mo
   return pieces;
 }
 
-Result<std::vector<std::string_view>> SplitAt(Runtime& runtime, std::string_view text, std::string_view separator,
-                                              size_t most, bool right) {
+Result<std::vector<std::string_view>> SplitAt(Runtime& runtime, std::string_view text,
+                                              std::string_view separator, size_t most, bool right) {
   std::vector<std::string_view> pieces;
   while (pieces.size() < most) {
     RETURN_IF_ERROR(runtime.Spend(1));
@@ -193,7 +193,8 @@ Result<Value> Count(Runtime& runtime, const Value& self, const Arguments& argume
   RETURN_IF_ERROR(runtime.SpendText(text.size()));
   if (wanted.empty()) return Value::Int(static_cast<int64_t>(CharacterCount(text)) + 1);
   int64_t count = 0;
-  for (size_t at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + wanted.size())) ++count;
+  for (size_t at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + wanted.size()))
+    ++count;
   return Value::Int(count);
 }
 
@@ -238,9 +239,9 @@ constexpr std::array kMethods = {
 
 /// Methods of Python's str that are not supported here.
 constexpr std::array<std::string_view, 23> kUnsupported = {
-    "casefold",   "center",       "encode",   "expandtabs", "format",    "format_map", "isalnum",     "isalpha",
-    "isascii",    "isdecimal",    "islower",  "isnumeric",  "isprintable", "istitle",  "isupper",     "ljust",
-    "isidentifier", "partition",  "rjust",    "rpartition", "swapcase",  "translate",  "zfill"};
+    "casefold",     "center",    "encode",  "expandtabs", "format",      "format_map", "isalnum", "isalpha",
+    "isascii",      "isdecimal", "islower", "isnumeric",  "isprintable", "istitle",    "isupper", "ljust",
+    "isidentifier", "partition", "rjust",   "rpartition", "swapcase",    "translate",  "zfill"};
 
 }  // namespace
 

@@ -14,7 +14,8 @@ struct Method {
   Result<Value> (*function)(Runtime& runtime, const Value& self, const Arguments& arguments);
 };
 
-/// The method, nullptr if Python's str has none of that name, or an error if it has one that is not supported.
+/// The method, nullptr if Python's str has none of that name, or an error if it has one that is not
+/// supported.
 Result<const Method*> FindStringMethod(std::string_view name);
 
 /// `text` with up to `count` (all if negative) occurrences of `from` replaced, as str.replace.

@@ -10,9 +10,12 @@ namespace hadal::jinja {
 namespace {
 
 void AppendHexEscape(std::string& out, char32_t c) {
-  if (c < 0x100) out += fmt::format("\\x{:02x}", static_cast<uint32_t>(c));
-  else if (c < 0x10000) out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
-  else out += fmt::format("\\U{:08x}", static_cast<uint32_t>(c));
+  if (c < 0x100)
+    out += fmt::format("\\x{:02x}", static_cast<uint32_t>(c));
+  else if (c < 0x10000)
+    out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
+  else
+    out += fmt::format("\\U{:08x}", static_cast<uint32_t>(c));
 }
 
 std::string QuotedText(const std::string& text) {
@@ -22,12 +25,18 @@ std::string QuotedText(const std::string& text) {
   for (size_t i = 0, bytes = 0; i < text.size(); i += bytes) {
     bytes = CharacterBytes(static_cast<unsigned char>(text[i]));
     const std::string_view c = std::string_view(text).substr(i, bytes);
-    if (c[0] == quote || c[0] == '\\') out += '\\', out += c;
-    else if (c == "\n") out += "\\n";
-    else if (c == "\r") out += "\\r";
-    else if (c == "\t") out += "\\t";
-    else if (IsPrintable(c)) out += c;
-    else AppendHexEscape(out, CodePointAt(c, 0));
+    if (c[0] == quote || c[0] == '\\')
+      out += '\\', out += c;
+    else if (c == "\n")
+      out += "\\n";
+    else if (c == "\r")
+      out += "\\r";
+    else if (c == "\t")
+      out += "\\t";
+    else if (IsPrintable(c))
+      out += c;
+    else
+      AppendHexEscape(out, CodePointAt(c, 0));
   }
   return out + quote;
 }
@@ -85,18 +94,28 @@ void AppendJsonString(std::string& out, std::string_view text, bool ascii) {
     const char c = text[i];
     const auto byte = static_cast<unsigned char>(c);
     const size_t bytes = CharacterBytes(byte);
-    if (c == '"' || c == '\\') out += '\\', out += c;
-    else if (c == '\n') out += "\\n";
-    else if (c == '\r') out += "\\r";
-    else if (c == '\t') out += "\\t";
-    else if (c == '\b') out += "\\b";
-    else if (c == '\f') out += "\\f";
-    else if (byte < 0x20) out += fmt::format("\\u{:04x}", byte);
-    else if (byte < 0x80 || !ascii) out += text.substr(i, bytes);
+    if (c == '"' || c == '\\')
+      out += '\\', out += c;
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c == '\b')
+      out += "\\b";
+    else if (c == '\f')
+      out += "\\f";
+    else if (byte < 0x20)
+      out += fmt::format("\\u{:04x}", byte);
+    else if (byte < 0x80 || !ascii)
+      out += text.substr(i, bytes);
     else {
       const auto point = static_cast<uint32_t>(CodePointAt(text, i));
-      if (point < 0x10000) out += fmt::format("\\u{:04x}", point);
-      else out += fmt::format("\\u{:04x}\\u{:04x}", 0xD7C0 + (point >> 10), 0xDC00 + (point & 0x3FF));
+      if (point < 0x10000)
+        out += fmt::format("\\u{:04x}", point);
+      else
+        out += fmt::format("\\u{:04x}\\u{:04x}", 0xD7C0 + (point >> 10), 0xDC00 + (point & 0x3FF));
     }
     i += bytes;
   }
@@ -181,7 +200,8 @@ class JsonWriter {
     RETURN_IF_ERROR(runtime_.Spend(static_cast<int64_t>(entries.size()) * 8));
     for (const auto* entry : entries)
       if (!entry->key.is_string())
-        return InvalidArgument("tojson: sort_keys needs keys of type str, one is a {}", entry->key.type_name());
+        return InvalidArgument("tojson: sort_keys needs keys of type str, one is a {}",
+                               entry->key.type_name());
     std::sort(entries.begin(), entries.end(),
               [](const auto* a, const auto* b) { return a->key.as_string() < b->key.as_string(); });
     return {};

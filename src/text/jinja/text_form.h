@@ -18,9 +18,9 @@ Result<std::string> Str(Runtime& runtime, const Value& value);
 Result<std::string> Repr(Runtime& runtime, const Value& value);
 
 struct JsonStyle {
-  bool ascii = false;                      // escape every character beyond ASCII
+  bool ascii = false;  // escape every character beyond ASCII
   bool sort_keys = false;
-  std::optional<std::string> indent;       // one level's indentation; everything on one line if absent
+  std::optional<std::string> indent;  // one level's indentation; everything on one line if absent
   std::string item_separator = ", ";
   std::string key_separator = ": ";
 };

@@ -7,6 +7,7 @@
 #include <pcre2.h>
 
 #include "base/check.h"
+#include "text/utf8.h"
 
 namespace hadal::jinja {
 namespace {
@@ -25,19 +26,21 @@ class Pattern {
   bool Matches(std::string_view text) const {
     std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(
         pcre2_match_data_create_from_pattern(code_.get(), nullptr), pcre2_match_data_free);
-    return pcre2_match(code_.get(), Units(text), text.size(), 0, PCRE2_NO_UTF_CHECK, match.get(), nullptr) >= 0;
+    return pcre2_match(code_.get(), Units(text), text.size(), 0, PCRE2_NO_UTF_CHECK, match.get(), nullptr) >=
+           0;
   }
 
   /// Every match replaced by `replacement`, in which \U$0 and \L$0 change the case.
   std::string Replace(std::string_view text, const char* replacement) const {
-    // One character's other case is at most one byte longer than itself, and a replacement that is too long for
-    // the buffer is reported and not written.
+    // One character's other case is at most one byte longer than itself, and a replacement that is too long
+    // for the buffer is reported and not written.
     std::string out(text.size() * 2 + 8, '\0');
     PCRE2_SIZE length = out.size();
-    const int rc = pcre2_substitute(code_.get(), Units(text), text.size(), 0,
-                                    PCRE2_SUBSTITUTE_GLOBAL | PCRE2_SUBSTITUTE_EXTENDED | PCRE2_NO_UTF_CHECK,
-                                    nullptr, nullptr, reinterpret_cast<PCRE2_SPTR>(replacement),
-                                    PCRE2_ZERO_TERMINATED, reinterpret_cast<PCRE2_UCHAR*>(out.data()), &length);
+    const int rc =
+        pcre2_substitute(code_.get(), Units(text), text.size(), 0,
+                         PCRE2_SUBSTITUTE_GLOBAL | PCRE2_SUBSTITUTE_EXTENDED | PCRE2_NO_UTF_CHECK, nullptr,
+                         nullptr, reinterpret_cast<PCRE2_SPTR>(replacement), PCRE2_ZERO_TERMINATED,
+                         reinterpret_cast<PCRE2_UCHAR*>(out.data()), &length);
     HADAL_CHECK(rc >= 0, "pcre2_substitute: error {}", rc);
     out.resize(length);
     return out;
@@ -63,20 +66,10 @@ char AsciiLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32
 }  // namespace
 
 bool IsUtf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    const size_t bytes = CharacterBytes(lead);
-    if (bytes == 1 || i + bytes > text.size()) return false;
-    for (size_t k = 1; k < bytes; ++k)
-      if ((static_cast<unsigned char>(text[i + k]) & 0xC0) != 0x80) return false;
-    const char32_t c = CodePointAt(text, i);
-    constexpr char32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (c < kLeast[bytes] || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) return false;
-    i += bytes;
+  while (!text.empty()) {
+    const Utf8Step step = NextUtf8(text);
+    if (step.kind != Utf8Step::kValid) return false;
+    text.remove_prefix(step.length);
   }
   return true;
 }
@@ -88,33 +81,7 @@ size_t CharacterBytes(unsigned char lead) {
   return 1;
 }
 
-char32_t CodePointAt(std::string_view text, size_t at) {
-  const auto lead = static_cast<unsigned char>(text[at]);
-  const size_t bytes = CharacterBytes(lead);
-  if (bytes == 1) return lead;
-  char32_t c = lead & (0xFFu >> (bytes + 1));
-  for (size_t k = 1; k < bytes && at + k < text.size(); ++k)
-    c = (c << 6) | (static_cast<unsigned char>(text[at + k]) & 0x3F);
-  return c;
-}
-
-void AppendCodePoint(std::string& text, char32_t c) {
-  if (c < 0x80) {
-    text += static_cast<char>(c);
-  } else if (c < 0x800) {
-    text += static_cast<char>(0xC0 | (c >> 6));
-    text += static_cast<char>(0x80 | (c & 0x3F));
-  } else if (c < 0x10000) {
-    text += static_cast<char>(0xE0 | (c >> 12));
-    text += static_cast<char>(0x80 | ((c >> 6) & 0x3F));
-    text += static_cast<char>(0x80 | (c & 0x3F));
-  } else {
-    text += static_cast<char>(0xF0 | (c >> 18));
-    text += static_cast<char>(0x80 | ((c >> 12) & 0x3F));
-    text += static_cast<char>(0x80 | ((c >> 6) & 0x3F));
-    text += static_cast<char>(0x80 | (c & 0x3F));
-  }
-}
+char32_t CodePointAt(std::string_view text, size_t at) { return DecodeUtf8(text.substr(at)); }
 
 size_t CharacterCount(std::string_view text) {
   return static_cast<size_t>(
@@ -134,7 +101,8 @@ std::vector<std::string_view> Characters(std::string_view text) {
 
 bool IsSpace(char32_t c) {
   return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 std::string_view Strip(std::string_view text, const std::string* characters, bool left, bool right) {
@@ -144,7 +112,8 @@ std::string_view Strip(std::string_view text, const std::string* characters, boo
     std::sort(set.begin(), set.end());
   }
   auto strips = [&](std::string_view character) {
-    return characters ? std::binary_search(set.begin(), set.end(), character) : IsSpace(CodePointAt(character, 0));
+    return characters ? std::binary_search(set.begin(), set.end(), character)
+                      : IsSpace(CodePointAt(character, 0));
   };
   while (left && !text.empty()) {
     const size_t bytes = std::min(CharacterBytes(static_cast<unsigned char>(text[0])), text.size());
@@ -166,7 +135,8 @@ std::vector<std::string_view> SplitLines(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const size_t bytes = CharacterBytes(static_cast<unsigned char>(text[i]));
     const char32_t c = CodePointAt(text, i);
-    const bool ends = (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    const bool ends =
+        (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
     size_t next = i + bytes;
     if (ends) {
       lines.push_back(text.substr(start, i - start));
@@ -180,7 +150,16 @@ std::vector<std::string_view> SplitLines(std::string_view text) {
 }
 
 std::string ToUpper(std::string_view text) {
-  if (!IsAscii(text)) return EveryText().Replace(text, "\\U$0");
+  if (!IsAscii(text)) {
+    std::string expanded;  // sharp s is the one common letter whose upper case is two letters
+    for (size_t at = 0; at <= text.size();) {
+      const size_t found = std::min(text.find("\u00df", at), text.size());
+      expanded += text.substr(at, found - at);
+      if (found < text.size()) expanded += "SS";
+      at = found + 2;
+    }
+    return EveryText().Replace(expanded, "\\U$0");
+  }
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(), AsciiUpper);
   return out;

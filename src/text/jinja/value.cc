@@ -45,7 +45,8 @@ bool Value::truth() const {
     case Kind::kInt: return std::get<3>(data_) != 0;
     case Kind::kFloat: return as_float() != 0;
     case Kind::kString: return !as_string().empty();
-    case Kind::kSequence: return as_sequence().kind == SequenceKind::kGenerator || !as_sequence().items.empty();
+    case Kind::kSequence:
+      return as_sequence().kind == SequenceKind::kGenerator || !as_sequence().items.empty();
     case Kind::kDict: return as_dict().size() > 0;
     case Kind::kObject: return true;
   }

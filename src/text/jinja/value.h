@@ -1,8 +1,9 @@
-// Values of the template language: Python's None, bool, int, float, str, list, tuple and dict as Jinja sees them.
+// Values of the template language: Python's None, bool, int, float, str, list, tuple and dict as Jinja sees
+// them.
 //
 // Values are immutable and cheap to copy (strings and containers are shared), so a parsed template and its
-// constants may be used by several threads at once. Objects (namespaces, macros, loops, functions) belong to one
-// rendering's Runtime and are only pointed to: a value that holds one must not outlive that Runtime.
+// constants may be used by several threads at once. Objects (namespaces, macros, loops, functions) belong to
+// one rendering's Runtime and are only pointed to: a value that holds one must not outlive that Runtime.
 #pragma once
 
 #include <cstdint>
@@ -69,9 +70,9 @@ class Value {
 
  private:
   using UndefinedReason = std::shared_ptr<const std::string>;
-  using Data = std::variant<UndefinedReason, std::monostate, bool, int64_t, double,
-                            std::shared_ptr<const std::string>, std::shared_ptr<const Sequence>,
-                            std::shared_ptr<const Dict>, Object*>;
+  using Data =
+      std::variant<UndefinedReason, std::monostate, bool, int64_t, double, std::shared_ptr<const std::string>,
+                   std::shared_ptr<const Sequence>, std::shared_ptr<const Dict>, Object*>;
   explicit Value(Data data) : data_(std::move(data)) {}
   Data data_;
 };
