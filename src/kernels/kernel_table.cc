@@ -31,13 +31,19 @@ int64_t AbsorbedScratch(int64_t latent, int64_t rope) {
   return width * kPanel + kPositionTile * width + kPositionTile * kPanel + 64;
 }
 
+int64_t PromptRowBytes(int64_t latent) {
+  // At most 4 bytes a value, the inputs padded by up to 255; a scale and a sum for each 8; each part padded to 64.
+  return (latent * 8 + 1024 + 256) / 64 * 64;
+}
+
 int64_t PromptScratch(int64_t queries, int64_t nope, int64_t rope, int64_t value, int64_t latent) {
   const int64_t value_padded = (value + kPanel - 1) / kPanel * kPanel;
   const int64_t nope_padded = (nope + kPanel - 1) / kPanel * kPanel;
-  // Keys with positions as lanes; one tile's decompressed keys; values; cached tokens as floats and prepared rows
-  // (at most 4 bytes a value and one scale and sum for 8); each query's maximum, sum and weights.
+  const int64_t prepared = kPromptTile * 2 * PromptRowBytes(latent) / 4;
+  // Keys with positions as lanes; one tile's decompressed keys; values; a cached token as floats; prepared rows and
+  // what their alignment takes; each query's maximum, sum and weighted sum; four queries' weights.
   return (nope + rope) * kPromptTile + kPromptTile * nope_padded + kPromptTile * value_padded +
-         latent + rope + kPromptTile * 2 * (latent * 2 + 256) + queries * (2 + value_padded) + 8 * kPromptTile + 256;
+         latent + rope + prepared + 16 + queries * (2 + value_padded) + 4 * kPromptTile;
 }
 
 PanelWeight ToPanelWeight(const LinearWeight& w) {

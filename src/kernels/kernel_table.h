@@ -99,6 +99,9 @@ struct KernelTable {
 int64_t PreparedValueBytes(const PanelWeight& w, bool bf16_pairs);
 int64_t PreparedRowBytes(const PanelWeight& w, bool bf16_pairs);
 
+/// Bytes that attend_prompt keeps for a latent as k_up (or v_up) reads it, whatever the weight's format; enough for
+/// scale groups of up to 256 inputs.
+int64_t PromptRowBytes(int64_t latent);
 /// Floats of scratch one attention unit needs.
 int64_t AbsorbedScratch(int64_t latent, int64_t rope);
 int64_t PromptScratch(int64_t queries, int64_t nope, int64_t rope, int64_t value, int64_t latent);

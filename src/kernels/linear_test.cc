@@ -187,6 +187,25 @@ TEST_P(LinearTest, NaNAndInfinityInARowStayVisible) {
   }
 }
 
+TEST(Linear, ANaNWeightStaysVisible) {
+  for (InputFormat input : {InputFormat::kF32, InputFormat::kBF16, InputFormat::kE4M3}) {
+    for (uint8_t code : {0x7f, 0xff}) {
+      RandomWeight random({WeightFormat::kFp8, input}, 40, 129, 1);
+      std::vector<uint8_t> rows(40 * 129, 0x38);  // ones
+      rows[3 * 129 + 128] = code;
+      PackPanel<uint8_t>(random.weight, rows.data(), 129, kPanel, random.panels.data());
+      const std::vector<float> x = RandomFloats(129, 2);
+      for (const KernelTable* table : VectorTables()) {
+        const PreparedRows inputs(*table, random.panel(), x.data(), 1);
+        Product got(1, 40);
+        got.Run(*table, random.panel(), inputs.rows.data(), 0, 3);
+        for (int64_t o = 0; o < 40; ++o)
+          ASSERT_EQ(std::isnan(got.rows[0][o]), o == 3) << table->name << " " << o;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Formats, LinearTest, testing::ValuesIn(Cases()),
                          [](const auto& info) { return Name(info.param); });
 

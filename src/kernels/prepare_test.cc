@@ -159,5 +159,22 @@ TEST(KernelTable, NamesAndPreparedSizes) {
   EXPECT_EQ(PreparedRowBytes(ToPanelWeight(w), true), 64 + 64);  // two groups: scales and sums
 }
 
+TEST(KernelTable, PromptRowsHoldAnyPreparedLatent) {
+  for (const LinearCase& c : kCases) {
+    for (int32_t group : {32, 128, 256}) {
+      for (int64_t latent : {8, 16, 24, 32, 40, 100, 257, 512}) {
+        for (bool pairs : {false, true}) {
+          const LinearWeight w{.out = 1, .in = latent, .format = c.format, .input = c.input, .group = group};
+          EXPECT_LE(PreparedRowBytes(ToPanelWeight(w), pairs), PromptRowBytes(latent))
+              << Name(c) << " " << latent;
+        }
+      }
+    }
+  }
+  const LinearWeight w{
+      .out = 1, .in = 8, .format = WeightFormat::kInt8, .input = InputFormat::kF32, .group = 256};
+  EXPECT_LE(PreparedRowBytes(ToPanelWeight(w), false), PromptRowBytes(8));
+}
+
 }  // namespace
 }  // namespace hadal

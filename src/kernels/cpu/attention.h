@@ -119,8 +119,7 @@ HADAL_INLINE void Decompress(const PromptArgs& a, int64_t begin, int64_t count, 
   float* token = keys + kPromptTile * nope_padded;          // [latent + rope]
   char* prepared = reinterpret_cast<char*>(token + a.latent + a.rope);
   prepared += (64 - reinterpret_cast<uintptr_t>(prepared) % 64) % 64;
-  // Prepared rows take at most 4 bytes a value and a scale and sum for each 8, each part padded to 64.
-  const int64_t row_bytes = (a.latent * 8 + 1024) / 64 * 64;
+  const int64_t row_bytes = PromptRowBytes(a.latent);
   const void* k_rows[kPromptTile];
   const void* v_rows[kPromptTile];
   float* k_out[kPromptTile];

@@ -8,10 +8,11 @@ namespace hadal {
 namespace {
 
 /// e4m3 codes in the low bytes of 32-bit lanes, as floats. The code's fields moved to a float's are 2^-120 of the
-/// value, denormals included.
+/// value, denormals included; the code 0x7f is NaN.
 HADAL_INLINE F32x16 FromE4M3(U32x16 code) {
-  const F32x16 tiny = FromBits((code & 0x7f) << 20 | (code & 0x80) << 24);
-  return tiny * Set1(0x1p120f);
+  const U32x16 magnitude = code & 0x7f;
+  const F32x16 value = FromBits(magnitude << 20 | (code & 0x80) << 24) * Set1(0x1p120f);
+  return Select(reinterpret_cast<I32x16>(magnitude == 0x7f), Set1(__builtin_nanf("")), value);
 }
 
 HADAL_INLINE void BF16Pair(const std::byte* p, F32x16* out) {
@@ -32,7 +33,9 @@ constexpr E4M3Tables MakeE4M3Tables() {
   for (int code = 0; code < 128; ++code) {
     int exponent = code >> 3, mantissa = code & 7;
     uint32_t bits = 0;
-    if (exponent > 0) {
+    if (code == 127) {
+      bits = 0x7fc0;  // NaN
+    } else if (exponent > 0) {
       bits = static_cast<uint32_t>((exponent + 120) << 7 | mantissa << 4);
     } else if (mantissa > 0) {  // mantissa * 2^-9, normal in bf16
       int shift = 0;
