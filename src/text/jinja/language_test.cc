@@ -274,6 +274,15 @@ TEST(JinjaLanguage, SequenceFilters) {
   });
 }
 
+TEST(JinjaLanguage, SortByAttributes) {
+  ExpectAll({
+      {"{{ l|sort(attribute='name') }}{{ ld|sort(attribute='zz')|map(attribute='name')|join }}", "[3, 1, 2]xYz"},
+      {"{{ [{'a':1,'b':2},{'a':1,'b':1},{'a':0,'b':9}]|sort(attribute='a,b')|map(attribute='b')|list }}",
+       "[9, 1, 2]"},
+      {"{% if t :%}x{% else :%}y{% endif %}", "x"},
+  });
+}
+
 TEST(JinjaLanguage, Json) {
   ExpectAll({
       {"{{ {'a':[1,{'b':[]}],'c':{}}|tojson(indent=2) }}",

@@ -74,6 +74,7 @@ class Parser : public ExpressionParser {
   }
 
   Status EndOfTag() {
+    TakeOperator(":");  // Jinja2 lets a tag end with Python's colon
     if (current().kind != TokenKind::kBlockEnd)
       return InvalidArgument("{}: expected '%}}', found {}", Place(), Found());
     Advance();
