@@ -122,16 +122,16 @@ Result<Value> Reverse(Runtime& runtime, const Value& input, const Arguments& arg
   return runtime.List(std::move(items), SequenceKind::kGenerator);
 }
 
-/// A list of the attributes named in `attributes`, with commas between them, as Jinja2 sorts by: items without the
-/// attribute are then equal rather than without order.
+/// A list of the attributes named in `attributes`, with commas between them, as Jinja2 sorts by: items without
+/// the attribute are then equal rather than without order.
 Result<Value> SortKey(Runtime& runtime, const Value& item, const Value* attributes, bool case_sensitive) {
   std::vector<Value> keys;
-  std::string_view rest = attributes && attributes->is_string() ? std::string_view(attributes->as_string()) : "";
+  const bool named = attributes && attributes->is_string();
+  std::string_view rest = named ? std::string_view(attributes->as_string()) : "";
   for (bool more = true; more;) {
     const size_t comma = rest.find(',');
     more = comma != std::string_view::npos;
     const Value part = Value::String(std::string(rest.substr(0, comma)));
-    const bool named = attributes && attributes->is_string();
     ASSIGN_OR_RETURN(Value key, KeyOf(runtime, item, named ? &part : attributes, case_sensitive));
     keys.push_back(std::move(key));
     if (more) rest.remove_prefix(comma + 1);
