@@ -102,7 +102,7 @@ Result<std::unique_ptr<Engine>> Engine::Load(const Path& dir, const EngineOption
   ASSIGN_OR_RETURN(engine->weights_,
                    LoadWeights(engine->config_, *loading.checkpoint, options.load, *engine->pool_));
   ASSIGN_OR_RETURN(engine->pass_, ForwardPass::Create(engine->config_, engine->weights_, *engine->kernels_,
-                                                      *engine->pool_, loading.limits, loading.cache_bf16));
+                                                      *engine->pool_, engine->alone_, loading.limits, loading.cache_bf16));
   engine->blocks_ = BlockPool(engine->pass_->cache().blocks());
   engine->step_.Reserve(loading.limits.tokens, loading.limits.logit_rows, 2 * options.sequences);
   return engine;

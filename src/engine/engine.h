@@ -54,6 +54,7 @@ class Engine {
   MemoryPlan plan_;
   const KernelTable* kernels_ = nullptr;
   std::unique_ptr<ThreadPool> pool_;
+  LoopbackCommunicator alone_;
   std::unique_ptr<ForwardPass> pass_;
   BlockPool blocks_;
   Step step_;

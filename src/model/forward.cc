@@ -17,9 +17,11 @@ int64_t CacheBlocks(const StepLimits& l) {
 
 }  // namespace
 
-ForwardPass::ForwardPass(const ModelConfig& config, const Weights& weights, const StepLimits& limits)
+ForwardPass::ForwardPass(const ModelConfig& config, const Weights& weights, Communicator& ranks,
+                         const StepLimits& limits)
     : config_(config),
       weights_(weights),
+      ranks_(ranks),
       limits_(limits),
       rope_(config.rope, config.qk_rope_head_dim, limits.context) {}
 
@@ -34,8 +36,9 @@ MemoryPlan ForwardPass::Plan(const ModelConfig& c, const StepLimits& l, bool cac
 
 Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(const ModelConfig& config, const Weights& weights,
                                                          const KernelTable& kernels, ThreadPool& pool,
-                                                         const StepLimits& limits, bool cache_bf16) {
-  std::unique_ptr<ForwardPass> pass(new ForwardPass(config, weights, limits));
+                                                         Communicator& ranks, const StepLimits& limits,
+                                                         bool cache_bf16) {
+  std::unique_ptr<ForwardPass> pass(new ForwardPass(config, weights, ranks, limits));
   ASSIGN_OR_RETURN(pass->cache_, KvCache::Create(config, CacheLayers(config), CacheBlocks(limits), limits.block_size,
                                                  cache_bf16));
   ASSIGN_OR_RETURN(pass->a_, Activations::Create(config, limits));
@@ -70,6 +73,7 @@ Status ForwardPass::Layer(const LayerWeights& w, const Step& step, int64_t layer
 
   ops::RmsNorm(*ctx_, h, w.attention_norm, eps, x);
   Attention(*ctx_, config_, w.attention, rope, cache_.layer(layer), step, layer, a_, observer);
+  RETURN_IF_ERROR(ranks_.AllReduceSum(branch));
   ops::Add(*ctx_, branch, h);
 
   ops::RmsNorm(*ctx_, h, w.ffn_norm, eps, x);
@@ -77,6 +81,7 @@ Status ForwardPass::Layer(const LayerWeights& w, const Step& step, int64_t layer
     DenseFeedForward(*ctx_, *w.dense, rows, a_);
   else
     RETURN_IF_ERROR(MoeFeedForward(*ctx_, config_, *w.moe, rows, layer, a_, observer));
+  RETURN_IF_ERROR(ranks_.AllReduceSum(branch));
   ops::Add(*ctx_, branch, h);
 
   if (observer) {

@@ -10,6 +10,7 @@
 #include "model/rope.h"
 #include "model/step.h"
 #include "model/weights.h"
+#include "parallel/communicator.h"
 
 namespace hadal {
 
@@ -26,9 +27,10 @@ struct MemoryPlan {
 /// Everything a step needs, allocated once. Steps run one at a time, from one thread; a step allocates nothing.
 class ForwardPass {
  public:
-  /// `config`, `weights`, `kernels` and `pool` must outlive the pass. cache_bf16: the type of cached latents.
+  /// `config`, `weights`, `kernels`, `pool` and `ranks` must outlive the pass. cache_bf16: the type of cached latents.
+  /// ranks: those that share the model's Linears; each holds its part, and the parts' results are summed.
   static Result<std::unique_ptr<ForwardPass>> Create(const ModelConfig& config, const Weights& weights,
-                                                     const KernelTable& kernels, ThreadPool& pool,
+                                                     const KernelTable& kernels, ThreadPool& pool, Communicator& ranks,
                                                      const StepLimits& limits, bool cache_bf16);
   /// Everything but the weights.
   static MemoryPlan Plan(const ModelConfig& config, const StepLimits& limits, bool cache_bf16, int threads);
@@ -51,13 +53,14 @@ class ForwardPass {
   const KvCache& cache() const { return cache_; }
 
  private:
-  ForwardPass(const ModelConfig& config, const Weights& weights, const StepLimits& limits);
+  ForwardPass(const ModelConfig& config, const Weights& weights, Communicator& ranks, const StepLimits& limits);
   void Embed(const Step& step, View<float> out);
   Status Layer(const LayerWeights& w, const Step& step, int64_t layer, ForwardObserver* observer);
   View<const float> Head(const Step& step);
 
   const ModelConfig& config_;
   const Weights& weights_;
+  Communicator& ranks_;
   StepLimits limits_;
   RopeTable rope_;
   KvCache cache_;

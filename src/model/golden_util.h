@@ -42,6 +42,7 @@ struct Model {
   ModelConfig config;
   Weights weights;
   std::unique_ptr<ThreadPool> pool;
+  LoopbackCommunicator alone;
   std::unique_ptr<ForwardPass> pass;
 };
 
@@ -53,7 +54,7 @@ inline std::unique_ptr<Model> Load(const Path& folder, const LoadOptions& option
   model->config = Must(LoadConfig(folder));
   const auto checkpoint = Must(Checkpoint::Open(folder));
   model->weights = Must(LoadWeights(model->config, *checkpoint, options, *model->pool));
-  model->pass = Must(ForwardPass::Create(model->config, model->weights, kernels, *model->pool, limits,
+  model->pass = Must(ForwardPass::Create(model->config, model->weights, kernels, *model->pool, model->alone, limits,
                                          options.compute == ComputeMode::kAuto));
   return model;
 }
