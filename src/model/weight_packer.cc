@@ -8,6 +8,11 @@
 namespace hadal {
 namespace {
 
+/// A page that is touched brings in those around it (64 KiB by default, or the whole large folio it is cached
+/// in, up to 2 MiB), so that reading a row also maps rows before it that have been released: they are
+/// released again. Left mapped, they would make the process look as large as model and files together.
+constexpr int64_t kMappedAround = 2 << 20;
+
 /// Whether the target holds the source's codes. INT4 may become INT8, whose codes include it, if scales stay.
 bool KeepsCodes(const LinearJob& job) {
   const LinearWeight& w = *job.target;
@@ -54,9 +59,15 @@ Status WeightPacker::Pack(const LinearJob& job, int64_t first, int64_t count, st
       RETURN_IF_ERROR(reader_.Decode(job.source, row, rows, floats_.data()));
       PackFloats(w, panel, floats_.data(), rows, values, scales);
     }
-    reader_.Release(job.source, row, rows);
   }
+  const int64_t begin = job.first_row + first * kPanel;
+  ReleaseRows(job.source, begin, std::min(count * kPanel, w.out - first * kPanel));
   return {};
+}
+
+void WeightPacker::ReleaseRows(const LinearSource& source, int64_t first, int64_t count) {
+  const int64_t again = std::min(first, kMappedAround / source.row_bytes() + 1);
+  reader_.Release(source, first - again, count + again);
 }
 
 template <typename Code>
@@ -107,7 +118,7 @@ Status WeightPacker::PackTransposed(const LinearJob& job, std::byte* values, std
             floats_[static_cast<size_t>(k * w.out + panel * kPanel + lane)];
     PackFloats(w, panel, columns_.data(), rows, values, scales);
   }
-  reader_.Release(job.source, job.first_row, w.in);
+  ReleaseRows(job.source, job.first_row, w.in);
   return {};
 }
 

@@ -39,6 +39,7 @@ class WeightPacker {
   Status PackStored(const LinearJob& job, int64_t panel, std::byte* values, std::byte* scales);
   template <typename Code>
   Status PackCodes(const LinearJob& job, int64_t panel, std::byte* values);
+  void ReleaseRows(const LinearSource& source, int64_t first, int64_t count);
   Status PackTransposed(const LinearJob& job, std::byte* values, std::byte* scales);
   /// Packs one panel from floats. rows: [row_count][target.in].
   void PackFloats(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count,
