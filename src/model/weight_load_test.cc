@@ -311,7 +311,9 @@ TEST_F(WeightLoad, ActivationQuantisationSparesTheAbsorbedForm) {
       EXPECT_EQ(a.v_up_absorbed[h].panels, a.v_up[h].panels);
       EXPECT_EQ(a.v_up_absorbed[h].scales, a.v_up[h].scales);
     }
-    if (layer.moe) EXPECT_EQ(layer.moe->router.input, InputFormat::kF32);
+    if (layer.moe) {
+      EXPECT_EQ(layer.moe->router.input, InputFormat::kF32);
+    }
   }
   EXPECT_EQ(weights->head.input, InputFormat::kF32);  // BF16 in the folder
 }

@@ -108,7 +108,9 @@ inline Result<Weights> Load(const Model& model, const LoadOptions& options, int 
   auto weights = LoadWeights(model.config, *model.checkpoint, options, pool);
   const auto plan = PlanWeights(model.config, *model.checkpoint, options);
   EXPECT_EQ(plan.has_value(), weights.has_value());
-  if (weights && plan) EXPECT_EQ(AllocatedBytes(*weights), *plan);
+  if (weights && plan) {
+    EXPECT_EQ(AllocatedBytes(*weights), *plan);
+  }
   return weights;
 }
 
