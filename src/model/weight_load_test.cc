@@ -381,6 +381,18 @@ TEST_F(WeightLoad, ReportsTheFirstDamageWhateverTheThreads) {
   }
 }
 
+TEST_F(WeightLoad, ReportsTheFirstOfManyDamagesThatRace) {
+  const Model model = Changed("moonlight-tiny", [](auto& tensors) {
+    for (HandTensor& tensor : tensors)
+      if (tensor.name.find(".experts.") != std::string::npos)
+        tensor.bytes[1] = tensor.bytes[0] = std::byte{0xff};
+  });
+  ThreadPool pool(3);
+  for (int i = 0; i < 50; ++i)
+    ExpectError(LoadWeights(model.config, *model.checkpoint, {}, pool), Code::kDataLoss,
+                "'model.layers.1.mlp.experts.0.down_proj.weight'");
+}
+
 TEST_F(WeightLoad, RefusesAPackedShapeThatDisagrees) {
   Model model = PackedModel(File(), 4, DType::kBF16);
   std::vector<HandTensor> tensors = CopyTensors(*model.checkpoint);
