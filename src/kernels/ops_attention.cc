@@ -28,6 +28,10 @@ void AttendPrompt(ExecContext& ctx, const Run& run, const LayerCache& cache, Vie
     args.rows = rows;
     args.k_up = ToPanelWeight(k_up[static_cast<size_t>(h)]);
     args.v_up = ToPanelWeight(v_up[static_cast<size_t>(h)]);
+    const bool pairs = ctx.kernels().bf16_pairs;
+    HADAL_CHECK(std::max(PreparedRowBytes(args.k_up, pairs), PreparedRowBytes(args.v_up, pairs)) <=
+                    PromptRowBytes(latent),
+                "prepared rows of groups of {} are too large for scratch", args.k_up.group);
     args.nope = nope;
     args.rope = rope;
     args.value = value;

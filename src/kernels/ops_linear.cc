@@ -14,6 +14,18 @@ constexpr int64_t kRowChunk = 64;
 
 using JobPlan = ExecContext::JobPlan;
 
+/// The (format, input) pairs that kernels multiply; a loader that makes others has a bug.
+bool Serves(WeightFormat format, InputFormat input) {
+  switch (input) {
+    case InputFormat::kF32: return true;
+    case InputFormat::kBF16: return format == WeightFormat::kBF16 || format == WeightFormat::kFp8;
+    case InputFormat::kInt8: return format == WeightFormat::kInt8 || format == WeightFormat::kInt4;
+    case InputFormat::kE4M3:
+    case InputFormat::kE4M3Pow2: return format != WeightFormat::kInt8 && format != WeightFormat::kInt4;
+  }
+  return false;
+}
+
 bool SameInput(const LinearJob& a, const LinearJob& b) {
   return a.x.data == b.x.data && a.x.rows == b.x.rows && a.x.stride == b.x.stride && a.w->in == b.w->in &&
          a.w->input == b.w->input && a.w->padded_in() == b.w->padded_in() && a.w->group == b.w->group &&
@@ -30,6 +42,8 @@ int64_t PlanJobs(ExecContext& ctx, std::span<const LinearJob> jobs) {
   int64_t units = 0;
   for (size_t j = 0; j < jobs.size(); ++j) {
     const LinearJob& job = jobs[j];
+    HADAL_CHECK(Serves(job.w->format, job.w->input), "weight format {} with input format {}",
+                static_cast<int>(job.w->format), static_cast<int>(job.w->input));
     HADAL_CHECK_EQ(job.x.cols, job.w->in);
     HADAL_CHECK_EQ(job.y.cols, job.w->out);
     HADAL_CHECK(job.x_rows != nullptr || job.x.rows == job.y.rows, "{} rows into {}", job.x.rows, job.y.rows);
