@@ -1,0 +1,130 @@
+#include "model/convert.h"
+
+#include <algorithm>
+#include <system_error>
+#include <vector>
+
+#include "model/config.h"
+#include "model/config_writer.h"
+#include "model/convert_plan.h"
+#include "model/new_folder.h"
+#include "model/shapes.h"
+#include "model/weight_reader.h"
+
+namespace hadal {
+namespace {
+
+/// kInvalidArgument if `out` is `in` or inside it.
+Status CheckApart(const ConvertOptions& options) {
+  ASSIGN_OR_RETURN(const Path in, RealFolderPath(options.in));
+  ASSIGN_OR_RETURN(const Path out, RealFolderPath(options.out));
+  if (std::mismatch(in.begin(), in.end(), out.begin(), out.end()).first != in.end()) return {};
+  return InvalidArgument(
+      "the converted model would be written to {}, which is {} {}; choose a folder elsewhere",
+      options.out.string(), in == out ? "the model itself," : "inside the model's folder",
+      options.in.string());
+}
+
+Result<QuantizationConfig> TargetOf(const ConvertOptions& options) {
+  ASSIGN_OR_RETURN(QuantizationConfig target, QuantizationOfFormat(options.weights));
+  if (options.group != 32 && options.group != 64 && options.group != 128)
+    return InvalidArgument("a group of {} values; expected 32, 64 or 128", options.group);
+  if (target.method == QuantizationConfig::Method::kCompressedTensors) target.group_size = options.group;
+  return target;
+}
+
+/// Weights in any container, and what describes them.
+bool IsWeightFile(const std::string& name) {
+  for (std::string_view suffix :
+       {".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf"})
+    if (name.ends_with(suffix)) return true;
+  return false;
+}
+
+/// Tokenizer, templates, generation_config.json, licence and so on.
+Status CopyOtherFiles(const Path& in, const Path& out) {
+  std::error_code error;
+  std::vector<Path> files;
+  for (std::filesystem::directory_iterator entry(in, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    std::error_code unreadable;
+    if (name != "config.json" && !IsWeightFile(name) && entry->is_regular_file(unreadable))
+      files.push_back(entry->path());
+  }
+  if (error) return PermissionDenied("cannot list {}: {}", in.string(), error.message());
+  for (const Path& file : files) {
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file));
+    RETURN_IF_ERROR(WriteFileAtomic(out / file.filename(), bytes));
+  }
+  return {};
+}
+
+Result<std::string> NewConfigText(const Path& in, const QuantizationConfig& from,
+                                  const QuantizationConfig& target) {
+  ASSIGN_OR_RETURN(std::string text, ReadFile(in / "config.json"));
+  if (from == target || SameStorage(from, target)) return text;
+  return ReplaceQuantization(text, target);
+}
+
+std::vector<TensorDeclaration> DeclarationsOf(const std::vector<ConvertStep>& steps) {
+  std::vector<TensorDeclaration> declarations;
+  for (const ConvertStep& step : steps) {
+    if (step.copy) {
+      declarations.push_back({step.copy->name, step.copy->dtype, step.copy->shape});
+    } else {
+      for (TensorDeclaration& part : step.encoder->Declarations()) declarations.push_back(std::move(part));
+    }
+  }
+  return declarations;
+}
+
+/// Decodes rows of the step's source and lets the page cache drop them.
+Status ReadRows(const ConvertStep& step, int64_t first, int64_t count, WeightReader& reader, float* out) {
+  if (step.plain) {
+    const int64_t cols = step.encoder->cols();
+    RETURN_IF_ERROR(reader.ReadFloats(*step.plain, first * cols, count * cols, out));
+    reader.Release(*step.plain, first * cols, count * cols);
+    return {};
+  }
+  RETURN_IF_ERROR(reader.Decode(step.linear, first, count, out));
+  reader.Release(step.linear, first, count);
+  return {};
+}
+
+Status WriteTensors(const Checkpoint& checkpoint, const std::vector<ConvertStep>& steps, TensorStream& stream,
+                    ThreadPool& pool) {
+  std::vector<WeightReader> readers(static_cast<size_t>(pool.threads()), WeightReader(checkpoint));
+  for (const ConvertStep& step : steps) {
+    if (step.copy) {
+      RETURN_IF_ERROR(stream.Copy(checkpoint, *step.copy));
+      continue;
+    }
+    RETURN_IF_ERROR(stream.Encode(*step.encoder, [&](int64_t first, int64_t count, int worker, float* out) {
+      return ReadRows(step, first, count, readers[static_cast<size_t>(worker)], out);
+    }));
+  }
+  RETURN_IF_ERROR(checkpoint.Verify());
+  return stream.Finish();
+}
+
+}  // namespace
+
+Status Convert(const ConvertOptions& options, ThreadPool& pool) {
+  ASSIGN_OR_RETURN(const QuantizationConfig target, TargetOf(options));
+  RETURN_IF_ERROR(CheckApart(options));
+  ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(options.in));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.in));
+  ASSIGN_OR_RETURN(const std::string text, NewConfigText(options.in, config.quantization, target));
+  ASSIGN_OR_RETURN(const std::vector<ConvertStep> steps, PlanConversion(*checkpoint, config, target));
+  ASSIGN_OR_RETURN(NewFolder folder, NewFolder::Create(options.out));
+  const Path& dir = folder.temporary();
+  RETURN_IF_ERROR(WriteFileAtomic(dir / "config.json", text));
+  RETURN_IF_ERROR(CopyOtherFiles(options.in, dir));
+  ASSIGN_OR_RETURN(TensorStream stream,
+                   TensorStream::Create(dir, DeclarationsOf(steps), pool, options.progress));
+  RETURN_IF_ERROR(WriteTensors(*checkpoint, steps, stream, pool));
+  return folder.Commit();
+}
+
+}  // namespace hadal

@@ -1,0 +1,195 @@
+#include "model/convert_plan.h"
+
+#include <algorithm>
+#include <string>
+#include <tuple>
+#include <unordered_set>
+
+#include "model/weight_reader.h"
+
+namespace hadal {
+namespace {
+
+using Method = QuantizationConfig::Method;
+
+/// Wide elements have no place between narrow ones (see AddInOrder).
+bool IsWide(const TensorInfo& tensor) { return DTypeBits(tensor.dtype) == 64; }
+
+std::tuple<uint32_t, uint64_t> PlaceOf(const ConvertStep& step) {
+  const TensorInfo& tensor = step.copy ? *step.copy : step.plain ? *step.plain : *step.linear.values;
+  return {tensor.shard, tensor.offset};
+}
+
+/// kInvalidArgument, with a way out, if a Linear's rows are no multiple of the group.
+Status CheckGroups(const std::vector<TensorSpec>& specs, const QuantizationConfig& target) {
+  if (target.method != Method::kCompressedTensors) return {};
+  const auto misfit = [&](int64_t group) {
+    return std::find_if(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
+      return spec.kind == TensorKind::kLinear && spec.shape[1] % group != 0;
+    });
+  };
+  const auto spec = misfit(target.group_size);
+  if (spec == specs.end()) return {};
+  std::string fitting = "weights in fp8 or bf16";
+  for (int64_t group : {32, 64, 128})
+    if (misfit(group) == specs.end()) fitting = fmt::format("a group of {}, or {}", group, fitting);
+  return InvalidArgument(
+      "'{}' has rows of {} values, which groups of {} do not divide ({} are left over); choose {}",
+      spec->name, spec->shape[1], target.group_size, spec->shape[1] % target.group_size, fitting);
+}
+
+class ConversionPlanner {
+ public:
+  ConversionPlanner(const Checkpoint& checkpoint, const ModelConfig& config, const QuantizationConfig& target)
+      : checkpoint_(checkpoint), config_(config), target_(target), reader_(checkpoint) {}
+
+  Status AddSpec(const TensorSpec& spec);
+  /// Everything that no spec named.
+  void AddOthers();
+  std::vector<ConvertStep> TakeInOrder();
+
+ private:
+  bool IsAbsentCopy(const TensorSpec& spec) const;
+  Status AddPlain(const TensorSpec& spec);
+  Status AddLinear(const TensorSpec& spec);
+  bool HasFormat(const LinearSource& source, WeightFormat format) const;
+  void Copy(const TensorInfo* tensor);
+  Status Encode(const TensorSpec& spec, ConvertStep step, WeightFormat format);
+
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+  const QuantizationConfig& target_;
+  WeightReader reader_;
+  std::unordered_set<const TensorInfo*> used_;
+  std::vector<ConvertStep> wide_, steps_, others_;
+};
+
+/// "X" of "X.weight".
+std::string BaseOf(const std::string& name) {
+  return name.substr(0, name.size() - std::string_view(".weight").size());
+}
+
+bool ConversionPlanner::IsAbsentCopy(const TensorSpec& spec) const {
+  return !spec.copy_of.empty() && !checkpoint_.Find(spec.name) &&
+         !checkpoint_.Find(BaseOf(spec.name) + ".weight_packed");
+}
+
+void ConversionPlanner::Copy(const TensorInfo* tensor) {
+  used_.insert(tensor);
+  ConvertStep step;
+  step.copy = tensor;
+  (IsWide(*tensor) ? wide_ : steps_).push_back(std::move(step));
+}
+
+Status ConversionPlanner::Encode(const TensorSpec& spec, ConvertStep step, WeightFormat format) {
+  ASSIGN_OR_RETURN(step.encoder, TensorEncoder::Create(spec.name, spec.shape, format, target_.group_size));
+  for (const TensorInfo* part : {step.plain, step.linear.values, step.linear.scales, step.linear.shape})
+    used_.insert(part);
+  steps_.push_back(std::move(step));
+  return {};
+}
+
+Status ConversionPlanner::AddPlain(const TensorSpec& spec) {
+  ASSIGN_OR_RETURN(const TensorInfo* tensor, FindPlain(checkpoint_, spec.name, spec.shape));
+  if (spec.kind == TensorKind::kRouterBias || tensor->dtype == DType::kBF16) {
+    Copy(tensor);
+    return {};
+  }
+  ConvertStep step;
+  step.plain = tensor;
+  return Encode(spec, std::move(step), WeightFormat::kBF16);
+}
+
+bool ConversionPlanner::HasFormat(const LinearSource& source, WeightFormat format) const {
+  if (source.format != format) return false;
+  if (format == WeightFormat::kFp8) return source.block_rows == kFp8Block && source.block_cols == kFp8Block;
+  return !source.packed() || source.block_cols == target_.group_size;
+}
+
+Status ConversionPlanner::AddLinear(const TensorSpec& spec) {
+  ConvertStep step;
+  ASSIGN_OR_RETURN(step.linear, FindLinear(checkpoint_, config_.quantization, BaseOf(spec.name),
+                                           spec.shape[0], spec.shape[1]));
+  if (step.linear.shape) RETURN_IF_ERROR(reader_.CheckPackedShape(step.linear));
+  const WeightFormat format = StoredFormat(spec.kind, target_);
+  if (!HasFormat(step.linear, format)) return Encode(spec, std::move(step), format);
+  for (const TensorInfo* part : {step.linear.values, step.linear.scales, step.linear.shape})
+    if (part) Copy(part);
+  return {};
+}
+
+Status ConversionPlanner::AddSpec(const TensorSpec& spec) {
+  if (IsAbsentCopy(spec)) return {};
+  switch (spec.kind) {
+    case TensorKind::kEmbedding:
+    case TensorKind::kNorm:
+    case TensorKind::kRouterBias:
+      return AddPlain(spec);
+    case TensorKind::kHead:
+    case TensorKind::kLinear:
+    case TensorKind::kRouter:
+    case TensorKind::kMtpProjection:
+      return AddLinear(spec);
+  }
+  return {};
+}
+
+void ConversionPlanner::AddOthers() {
+  for (const TensorInfo& tensor : checkpoint_.tensors()) {
+    if (used_.contains(&tensor)) continue;
+    ConvertStep step;
+    step.copy = &tensor;
+    (IsWide(tensor) ? wide_ : others_).push_back(std::move(step));
+  }
+}
+
+/// Elements of 64 bits first (in packed folders, the shapes of some writers): every tensor between has a
+/// multiple of 4 bytes, so that the rest is aligned in any order. What config.json does not need comes last,
+/// wide before narrow, for it may have any size.
+std::vector<ConvertStep> ConversionPlanner::TakeInOrder() {
+  const auto by_place = [](const ConvertStep& a, const ConvertStep& b) { return PlaceOf(a) < PlaceOf(b); };
+  std::sort(wide_.begin(), wide_.end(), by_place);
+  std::sort(steps_.begin(), steps_.end(), by_place);
+  std::sort(others_.begin(), others_.end(), [](const ConvertStep& a, const ConvertStep& b) {
+    return std::tuple(-DTypeBits(a.copy->dtype), PlaceOf(a)) <
+           std::tuple(-DTypeBits(b.copy->dtype), PlaceOf(b));
+  });
+  std::vector<ConvertStep> all = std::move(wide_);
+  std::move(steps_.begin(), steps_.end(), std::back_inserter(all));
+  std::move(others_.begin(), others_.end(), std::back_inserter(all));
+  return all;
+}
+
+}  // namespace
+
+bool SameStorage(const QuantizationConfig& from, const QuantizationConfig& to) {
+  if (from.method != to.method) return false;
+  switch (to.method) {
+    case Method::kNone:
+      return false;
+    case Method::kFp8:
+      return from.block_rows == to.block_rows && from.block_cols == to.block_cols;
+    case Method::kCompressedTensors:
+      return from.bits == to.bits && from.group_size == to.group_size;
+  }
+  return false;
+}
+
+Result<std::vector<ConvertStep>> PlanConversion(const Checkpoint& checkpoint, const ModelConfig& config,
+                                                const QuantizationConfig& target) {
+  ConversionPlanner planner(checkpoint, config, target);
+  if (!SameStorage(config.quantization, target)) {
+    ModelConfig whole = config;
+    const std::string unannounced = LayerPrefix(config.num_hidden_layers);
+    const auto belongs = [&](const TensorInfo& tensor) { return tensor.name.starts_with(unannounced); };
+    if (config.num_nextn_predict_layers == 0 && std::ranges::any_of(checkpoint.tensors(), belongs))
+      whole.num_nextn_predict_layers = 1;
+    const std::vector<TensorSpec> specs = ExpectedTensors(whole);
+    RETURN_IF_ERROR(CheckGroups(specs, target));
+    for (const TensorSpec& spec : specs) RETURN_IF_ERROR(planner.AddSpec(spec));
+  }
+  planner.AddOthers();
+  return planner.TakeInOrder();
+}
+
+}  // namespace hadal

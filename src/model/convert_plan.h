@@ -1,0 +1,38 @@
+// What becomes of each tensor of a folder when its weight format changes.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "base/status.h"
+#include "model/checkpoint.h"
+#include "model/config.h"
+#include "model/tensor_encoder.h"
+#include "model/weight_source.h"
+
+namespace hadal {
+
+/// One tensor of the source, or one Linear with its parts: copied as it is, or decoded and encoded anew.
+struct ConvertStep {
+  const TensorInfo* copy = nullptr;      // exactly one of copy and encoder
+  std::optional<TensorEncoder> encoder;  // whose rows come from
+  LinearSource linear;                   // this if it has values,
+  const TensorInfo* plain = nullptr;     // else this
+};
+
+/// Whether a folder stored as `from` is, as a whole, one stored as `to`: both quantised, with the same bits
+/// and blocks.
+bool SameStorage(const QuantizationConfig& from, const QuantizationConfig& to);
+
+/// In the order of writing, which is the source's order on disk as far as alignment allows. With the same
+/// storage everything is copied. Else Linears take the format of `target` and the rest becomes BF16, except
+/// the selection bias, which is copied as everything is that has its new format already (to the byte); so are
+/// tensors that config.json does not need. A prediction layer that config.json does not announce is converted
+/// like the others.
+///
+/// kInvalidArgument: a Linear's rows are no multiple of target's group, which other engines cannot read; the
+/// message says what fits. Else FindLinear's and FindPlain's errors.
+Result<std::vector<ConvertStep>> PlanConversion(const Checkpoint& checkpoint, const ModelConfig& config,
+                                                const QuantizationConfig& target);
+
+}  // namespace hadal
