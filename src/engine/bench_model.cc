@@ -50,23 +50,23 @@ const char* FormatName(const LinearWeight& w) {
   return "";
 }
 
-/// How far along a benchmark is, in tokens: a guess at time that only a progress bar sees.
+/// How far along a benchmark is, in tokens.
 class Progress {
  public:
   explicit Progress(const BenchOptions& options) : options_(options) {
     for (const int64_t batch : options.batches)
-      total_ += static_cast<double>(batch * (options.depth + options.repeat * (options.prompt + options.generate)));
+      total_ += batch * (options.depth + options.repeat * (options.prompt + options.generate));
   }
   Status Advance(std::string_view stage, int64_t tokens) {
-    done_ += static_cast<double>(tokens);
-    if (options_.progress && !options_.progress(stage, std::min(1.0, done_ / total_)))
+    done_ += tokens;
+    if (options_.progress && !options_.progress(stage, static_cast<uint64_t>(done_), static_cast<uint64_t>(total_)))
       return Cancelled("the benchmark was stopped");
     return {};
   }
 
  private:
   const BenchOptions& options_;
-  double done_ = 0, total_ = 0;
+  int64_t done_ = 0, total_ = 0;
 };
 
 /// The sequences of one batch size, and the two things that are timed.
@@ -199,13 +199,13 @@ Status CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
 
 EngineOptions EngineOptionsOf(const BenchOptions& options) {
   EngineOptions engine = options.engine;
-  engine.context = options.depth + options.prompt + options.generate;
+  engine.context = std::max(engine.context, options.depth + options.prompt + options.generate);
   engine.sequences = *std::max_element(options.batches.begin(), options.batches.end());
   engine.logit_rows = engine.sequences;
   engine.step_tokens = std::max(engine.step_tokens, engine.sequences);
   if (options.progress)
     engine.load.progress = [&options](uint64_t done, uint64_t total) {
-      options.progress("loading", static_cast<double>(done) / static_cast<double>(std::max<uint64_t>(total, 1)));
+      options.progress("loading", done, total);
     };
   return engine;
 }
@@ -241,6 +241,10 @@ Status ValidateBench(const BenchOptions& options) {
   RETURN_IF_ERROR(CheckRange("repeat", options.repeat, 1, kMaxRepeat));
   if (options.batches.empty()) return InvalidArgument("--batch names no batch size; give one or more, as in 1,4,16");
   for (const int64_t batch : options.batches) RETURN_IF_ERROR(CheckRange("batch", batch, 1, kMaxBatch));
+  const int64_t needed = options.depth + options.prompt + options.generate;
+  if (options.engine.context > 0 && options.engine.context < needed)
+    return InvalidArgument("depth {} + prompt {} + generate {} = {} positions do not fit --context {}; leave it out",
+                           options.depth, options.prompt, options.generate, needed, options.engine.context);
   return {};
 }
 

@@ -16,8 +16,7 @@ namespace hadal {
 /// computes `generate` steps of one generated token each, from D on again. Ids are random, from `seed`: what a model
 /// does with a token takes the same time whatever the token, and its routes are as spread as they get.
 struct BenchOptions {
-  /// load, kernels, threads, step_tokens and block_size are taken; context, sequences and logit_rows follow from
-  /// what is measured.
+  /// sequences and logit_rows follow from what is measured, and so does context where it is 0.
   EngineOptions engine;
   int64_t prompt = 512;
   int64_t generate = 128;
@@ -26,8 +25,9 @@ struct BenchOptions {
   int64_t repeat = 5;
   uint64_t seed = 0;
   uint64_t probe_bytes = 0;  // streamed to measure the bandwidth; 0: LimitProbe::PreferredBytes, less if it must
-  /// Called with what is being done and the share of the whole that is done; false stops. Null: nobody listens.
-  std::function<bool(std::string_view stage, double share)> progress;
+  /// Called with how far it is: "loading" in bytes (which false does not stop), then "filling the cache", "prefill"
+  /// and "decode" in tokens of all of them together. False stops. Null: nobody listens.
+  std::function<bool(std::string_view stage, uint64_t done, uint64_t total)> progress;
 };
 
 struct Spread {
@@ -62,7 +62,7 @@ struct BenchReport {
   uint64_t planned_bytes = 0;   // MemoryPlan::total
 };
 
-/// kInvalidArgument: a number out of range, or more positions than the model has. kCancelled: progress said so.
+/// kInvalidArgument: a number out of range, or more positions than the model or engine.context has. kCancelled: progress said so.
 /// Else as Engine::Load.
 Result<BenchReport> BenchModel(const Path& dir, const BenchOptions& options);
 

@@ -164,19 +164,32 @@ TEST(BenchModel, RefusesWhatIsOutOfRange) {
   EXPECT_THAT(refusal([](BenchOptions& o) { o.repeat = 0; }), HasSubstr("--repeat is 0"));
   EXPECT_THAT(refusal([](BenchOptions& o) { o.batches = {}; }), HasSubstr("--batch"));
   EXPECT_THAT(refusal([](BenchOptions& o) { o.batches = {4, 0}; }), HasSubstr("--batch is 0"));
+  EXPECT_THAT(refusal([](BenchOptions& o) { o.engine.context = 34; }), HasSubstr("do not fit --context 34"));
   EXPECT_THAT(refusal([](BenchOptions& o) { o.depth = 2560 - 25; }),
               HasSubstr("depth 2535 + prompt 20 + generate 6 = 2561 positions"));
 }
 
+TEST(BenchModel, ProgressEndsAtItsTotal) {
+  BenchOptions options = Small();
+  uint64_t last = 0, all = 0;
+  options.progress = [&](std::string_view, uint64_t done, uint64_t total) {
+    last = done;
+    all = total;
+    return true;
+  };
+  ASSERT_TRUE(BenchModel(Folder("v3-tiny-bf16"), options));
+  EXPECT_EQ(last, all);
+}
+
 TEST(BenchModel, StopsWhenTold) {
   BenchOptions options = Small();
-  double last = 0;
+  uint64_t last = 0;
   int calls = 0;
-  options.progress = [&](std::string_view stage, double share) {
+  options.progress = [&](std::string_view stage, uint64_t done, uint64_t total) {
     if (stage == "loading") return true;
-    EXPECT_GE(share, last);
-    EXPECT_LE(share, 1);
-    last = share;
+    EXPECT_GE(done, last);
+    EXPECT_EQ(total, (1u + 3u) * (9 + 3 * (20 + 6)));
+    last = done;
     return ++calls < 5;
   };
   const Result<BenchReport> report = BenchModel(Folder("v3-tiny-bf16"), options);
