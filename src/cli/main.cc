@@ -1,0 +1,112 @@
+// hadal: reads the flags, runs one verb, turns its outcome into an exit code.
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string_view>
+#include <vector>
+
+#include "cli/output.h"
+#include "cli/verbs.h"
+#include "model/config_keys.h"
+
+namespace hadal {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  hadal run "Why is the deep sea dark?"            answer once
+  hadal run                                        chat in the terminal
+  hadal synth --shape v3-tiny --out model          a small model of random weights
+  hadal logits --model model --ids 1,2,3 --out l.safetensors
+
+'hadal VERB --help' says all about a verb. Flags go before HADAL_... variables, and those before defaults.
+Exit codes: 0 all is well; 1 a warning, or something could not be checked; 2 it failed.)";
+
+/// The subcommand that parsing reached last.
+const CLI::App* Deepest(const CLI::App* app) {
+  while (!app->get_subcommands().empty()) app = app->get_subcommands().back();
+  return app;
+}
+
+std::string_view NearestOf(std::string_view word, const std::vector<std::string>& words) {
+  const std::vector<std::string_view> views(words.begin(), words.end());
+  return NearestWord(word, views);
+}
+
+std::vector<std::string> FlagNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+/// The name of a verb that does not exist, if the first argument is one; the library only says that a verb is
+/// missing.
+std::string UnknownVerb(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return {};
+  const std::string word = argv[1];
+  std::vector<std::string> verbs;
+  for (const CLI::App* verb : app.get_subcommands({})) verbs.push_back(verb->get_name());
+  if (std::find(verbs.begin(), verbs.end(), word) != verbs.end()) return {};
+  return fmt::format("there is no verb '{}'; the nearest is '{}', and 'hadal --help' lists all", word.substr(0, 64),
+                     NearestOf(word, verbs));
+}
+
+/// One sentence for what is wrong with the flags.
+std::string FlagSentence(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* verb = Deepest(&app);
+  std::string sentence = error.what();
+  if (const auto left = app.remaining(/*recurse=*/true); !left.empty()) {
+    const std::string flag = left.front().substr(0, left.front().find('=')).substr(0, 64);
+    sentence = flag.starts_with("--") ? fmt::format("there is no flag {}; the nearest is {}", flag,
+                                                    NearestOf(flag, FlagNames(*verb)))
+                                      : fmt::format("'{}' was not expected", flag);
+  }
+  for (char& c : sentence)
+    if (c == '\n') c = ' ';
+  return fmt::format("{}; see 'hadal{}{} --help'", sentence, verb == &app ? "" : " ",
+                     verb == &app ? "" : verb->get_name());
+}
+
+int Fail(std::string_view sentence) {
+  PrintError(sentence);
+  return kExitFailure;
+}
+
+int Main(int argc, char** argv) {
+  Action action;
+  CLI::App app("hadal deploys models of the DeepSeek-V3 family privately.", "hadal");
+  app.get_formatter()->column_width(36);
+  app.set_version_flag("--version", "hadal " HADAL_VERSION, "Print the version and exit");
+  app.require_subcommand(1);
+  app.footer(kExamples);
+  AddLogits(app, action);
+  AddTokenize(app, action);
+  AddRender(app, action);
+  AddSynth(app, action);
+  if (const std::string sentence = UnknownVerb(app, argc, argv); !sentence.empty()) return Fail(sentence);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return Fail(FlagSentence(app, error));
+  }
+  const Result<int> code = action();
+  if (!code) return Fail(code.error().message);
+  if (const Status written = FlushOutput(); !written) return Fail(written.error().message);
+  return *code;
+}
+
+}  // namespace
+}  // namespace hadal
+
+int main(int argc, char** argv) {
+  // Libraries may throw where memory ends; nothing half-written stays behind then either.
+  try {
+    return hadal::Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return hadal::Fail("memory ran out; close other programs or take a machine with more of it");
+  } catch (const std::exception& error) {
+    return hadal::Fail(error.what());
+  }
+}

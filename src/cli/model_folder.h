@@ -1,0 +1,20 @@
+// Which model folder is meant.
+#pragma once
+
+#include <string>
+
+#include "base/file.h"
+#include "base/status.h"
+
+namespace hadal {
+
+/// The folder `given` (the flag --model or HADAL_MODEL), which must exist. If it is empty, the default model: the
+/// first that is there of models/default in $HADAL_HOME, beside the program, one level above it, and
+/// $XDG_DATA_HOME/hadal (~/.local/share/hadal). kNotFound names the places.
+Result<Path> FindModelFolder(const std::string& given);
+
+/// Whether the folder says of its weights that they are random ('hadal synth' notes the seed in them): the model
+/// computes as a real one does, and what it says means nothing.
+bool HasRandomWeights(const Path& folder);
+
+}  // namespace hadal
