@@ -28,6 +28,12 @@ const CLI::App* Deepest(const CLI::App* app) {
   return app;
 }
 
+/// "hadal bench model".
+std::string NameWithParents(const CLI::App& verb) {
+  const CLI::App* parent = verb.get_parent();
+  return parent == nullptr ? verb.get_name() : NameWithParents(*parent) + " " + verb.get_name();
+}
+
 std::string_view NearestOf(std::string_view word, const std::vector<std::string>& words) {
   const std::vector<std::string_view> views(words.begin(), words.end());
   return NearestWord(word, views);
@@ -64,8 +70,7 @@ std::string FlagSentence(const CLI::App& app, const CLI::ParseError& error) {
   }
   for (char& c : sentence)
     if (c == '\n') c = ' ';
-  return fmt::format("{}; see 'hadal{}{} --help'", sentence, verb == &app ? "" : " ",
-                     verb == &app ? "" : verb->get_name());
+  return fmt::format("{}; see '{} --help'", sentence, NameWithParents(*verb));
 }
 
 int Fail(std::string_view sentence) {
@@ -80,10 +85,13 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", "hadal " HADAL_VERSION, "Print the version and exit");
   app.require_subcommand(1);
   app.footer(kExamples);
+  AddRun(app, action);
+  AddBench(app, action);
   AddLogits(app, action);
   AddTokenize(app, action);
   AddRender(app, action);
   AddSynth(app, action);
+  AddConvert(app, action);
   if (const std::string sentence = UnknownVerb(app, argc, argv); !sentence.empty()) return Fail(sentence);
   try {
     app.parse(argc, argv);

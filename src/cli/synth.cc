@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "cli/flags.h"
 #include "cli/folder_report.h"
+#include "cli/model_folder.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
@@ -48,6 +49,9 @@ Result<int> RunSynth(SynthFlags& flags) {
     return !interrupt.Requested();
   };
   RETURN_IF_ERROR(Synthesize(options, pool));
+  RETURN_IF_ERROR(MarkRandomWeights(
+      flags.out, fmt::format("hadal synth --shape {} --weights {} --seed {}{}", options.shape, options.weights, options.seed,
+                             flags.layers > 0 ? fmt::format(" --layers {}", flags.layers) : "")));
   bar.Clear();
   RETURN_IF_ERROR(report.Print(flags.json));
   return kExitOk;

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <string_view>
 
 #include "base/check.h"
 
@@ -38,6 +37,19 @@ bool UsesColor(int fd) {
   const char* terminal = std::getenv("TERM");
   return IsTerminal(fd) && (no_color == nullptr || *no_color == '\0') && terminal != nullptr &&
          std::string_view(terminal) != "dumb";
+}
+
+std::string WithoutControls(std::string_view text) {
+  std::string shown;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool c0 = (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f;
+    // U+0080 to U+009F: C2 and the character's own number.
+    const bool c1 = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if (c1) ++i;
+    if (!c0 && !c1) shown += text[i];
+  }
+  return shown;
 }
 
 InterruptGuard::InterruptGuard() {

@@ -1,0 +1,156 @@
+// hadal run: answers a prompt, or holds a conversation in the terminal.
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "cli/chat.h"
+#include "cli/engine_flags.h"
+#include "cli/json_lines.h"
+#include "cli/model_folder.h"
+#include "cli/output.h"
+#include "cli/sampling_flags.h"
+#include "cli/verbs.h"
+
+namespace hadal {
+namespace {
+
+constexpr const char* kAbout =
+    R"(With PROMPT, prints the answer as it comes and exits. Without one, on a terminal, holds a conversation (/help there
+lists its commands; Ctrl-C stops an answer, not the program; what was entered is kept in
+~/.local/state/hadal/history); elsewhere the prompt is read from standard input. The conversation goes through the
+model's chat template, unless --raw is given.
+
+--json prints one object: text, ids, finish_reason (stop, length, context, interrupted), prompt_tokens,
+generated_tokens, seconds, seed. An interrupted answer exits with 1.
+
+Examples:
+  hadal run --model DIR "Why is the deep sea dark?"
+  hadal run --file report.txt --system "Be brief." --max-tokens 300 "Summarise this."
+  hadal run --raw --greedy --max-tokens 20 "The deep sea is")";
+
+constexpr size_t kMaxPromptBytes = size_t{64} << 20;
+
+struct RunFlags {
+  EngineFlags engine;
+  SamplingFlags sampling;
+  std::string prompt, system, file, variables = "{}";
+  bool raw = false, json = false;
+};
+
+/// What is needed before the weights are loaded: what is wrong with it is said at once.
+struct Prepared {
+  Path folder;
+  ModelConfig config;
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat_template;
+  nlohmann::ordered_json variables;
+  std::string text;  // of --file
+  std::string prompt;
+  bool converse = false;
+};
+
+Result<std::optional<ChatTemplate>> LoadTemplate(const Path& folder, bool raw) {
+  if (raw) return std::nullopt;
+  auto chat_template = ChatTemplate::Load(folder);
+  if (!chat_template && chat_template.error().code == Code::kNotFound)
+    return NotFound("{} has no chat template; give --raw to have a text continued as it is", folder.string());
+  if (!chat_template) return tl::unexpected(chat_template.error());
+  return std::move(chat_template).value();
+}
+
+std::string Joined(std::string first, const std::string& second) {
+  if (!first.empty() && !second.empty()) first += "\n\n";
+  return first + second;
+}
+
+Status ReadPrompt(const RunFlags& flags, Prepared& prepared) {
+  if (!flags.file.empty()) {
+    ASSIGN_OR_RETURN(prepared.text, ReadFile(flags.file, kMaxPromptBytes));
+  }
+  prepared.prompt = flags.prompt;
+  if (!flags.prompt.empty()) return {};
+  prepared.converse = IsTerminal(STDIN_FILENO) && !flags.json;
+  if (!IsTerminal(STDIN_FILENO)) {
+    ASSIGN_OR_RETURN(prepared.prompt, ReadAll(stdin, kMaxPromptBytes, "the prompt"));
+  }
+  if (!prepared.converse && prepared.prompt.empty() && prepared.text.empty())
+    return InvalidArgument("there is no prompt; give one as an argument, with --file or on standard input");
+  return {};
+}
+
+Result<Prepared> Prepare(const RunFlags& flags) {
+  ASSIGN_OR_RETURN(Path folder, FindModelFolder(flags.engine.model));
+  // Before the tokenizer: a folder that is no model is best named by what it lacks first.
+  ASSIGN_OR_RETURN(ModelConfig config, LoadConfig(folder));
+  ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(folder));
+  Prepared prepared{std::move(folder), std::move(config), std::move(tokenizer), {}, {}, {}, {}, false};
+  ASSIGN_OR_RETURN(prepared.chat_template, LoadTemplate(prepared.folder, flags.raw));
+  auto variables = ParseJsonText(flags.variables);
+  if (!variables || !variables->is_object())
+    return InvalidArgument("--variables takes a JSON object, such as {{\"thinking\": true}}, and is '{}'",
+                           flags.variables.substr(0, 64));
+  prepared.variables = std::move(*variables);
+  if (flags.raw && !flags.system.empty())
+    return InvalidArgument("--system needs a chat template, and --raw goes without one");
+  RETURN_IF_ERROR(ReadPrompt(flags, prepared));
+  return prepared;
+}
+
+Status PrintJson(const Answer& answer, uint64_t seed) {
+  return Print(JsonText({{"text", answer.text},
+                         {"ids", answer.ids},
+                         {"finish_reason", answer.finish_reason},
+                         {"prompt_tokens", answer.prompt_tokens},
+                         {"generated_tokens", answer.ids.size()},
+                         {"seconds", answer.seconds},
+                         {"seed", seed}}) +
+               "\n");
+}
+
+Result<int> AnswerOnce(Chat& chat, const Prepared& prepared, const RunFlags& flags, uint64_t seed) {
+  const ShowText show = [](std::string_view piece) -> Status {
+    RETURN_IF_ERROR(Print(IsTerminal(STDOUT_FILENO) ? WithoutControls(piece) : std::string(piece)));
+    return FlushOutput();
+  };
+  ASSIGN_OR_RETURN(const Answer answer,
+                   chat.Say(Joined(prepared.text, prepared.prompt), flags.json ? ShowText() : show));
+  RETURN_IF_ERROR(flags.json ? PrintJson(answer, seed) : Print("\n"));
+  RETURN_IF_ERROR(FlushOutput());
+  if (flags.engine.verbose) PrintNote(FiguresLine(answer));
+  if (answer.finish_reason == "context") PrintNote("note: the answer ends where the context does; --context N makes it longer");
+  return answer.finish_reason == "interrupted" ? kExitWarning : kExitOk;
+}
+
+Result<int> RunVerb(const RunFlags& flags) {
+  ASSIGN_OR_RETURN(Prepared prepared, Prepare(flags));
+  ASSIGN_OR_RETURN(const SamplingParams params,
+                   ToSamplingParams(flags.sampling, prepared.folder, prepared.config.vocab_size));
+  ASSIGN_OR_RETURN(EngineOptions options, ToEngineOptions(flags.engine));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, LoadEngine(prepared.folder, options, flags.engine.verbose));
+  InterruptGuard interrupt;
+  ASSIGN_OR_RETURN(Generator generator, Generator::Create(*engine, prepared.tokenizer, params,
+                                                          [&interrupt] { return interrupt.Requested(); }));
+  Chat chat(generator, std::move(prepared.chat_template), std::move(prepared.variables), flags.system);
+  if (prepared.converse) return RunRepl(chat, prepared.text, interrupt, flags.engine.verbose);
+  return AnswerOnce(chat, prepared, flags, params.seed);
+}
+
+}  // namespace
+
+void AddRun(CLI::App& app, Action& action) {
+  const auto flags = std::make_shared<RunFlags>();
+  CLI::App* verb = app.add_subcommand("run", "Answer a prompt, or chat in the terminal");
+  verb->footer(kAbout);
+  verb->add_option("prompt", flags->prompt, "What to answer")->type_name("PROMPT");
+  AddEngineFlags(*verb, flags->engine);
+  AddSamplingFlags(*verb, flags->sampling);
+  verb->add_option("--system", flags->system, "System message")->type_name("TEXT");
+  verb->add_option("--file", flags->file, "Put this file's text before the prompt")->type_name("FILE");
+  verb->add_option("--variables", flags->variables, "Further template variables: a JSON object")->type_name("JSON");
+  verb->add_flag("--raw", flags->raw, "No chat template: continue the text as it is, after the model's first token");
+  verb->add_flag("--json", flags->json, "Print one JSON object when the answer is complete");
+  verb->callback([flags, &action] { action = [flags] { return RunVerb(*flags); }; });
+}
+
+}  // namespace hadal
