@@ -1,6 +1,7 @@
 #include "model/convert.h"
 
 #include <algorithm>
+#include <array>
 #include <system_error>
 #include <vector>
 
@@ -79,30 +80,58 @@ std::vector<TensorDeclaration> DeclarationsOf(const std::vector<ConvertStep>& st
   return declarations;
 }
 
-/// Decodes rows of the step's source and lets the page cache drop them.
-Status ReadRows(const ConvertStep& step, int64_t first, int64_t count, WeightReader& reader, float* out) {
-  if (step.plain) {
-    const int64_t cols = step.encoder->cols();
-    RETURN_IF_ERROR(reader.ReadFloats(*step.plain, first * cols, count * cols, out));
-    reader.Release(*step.plain, first * cols, count * cols);
-    return {};
+/// Lets go of the source behind the work. A page fault maps many pages around the one that was touched, those
+/// of neighbours that were released among them; so tensors are released by the batch, and once again with the
+/// next one.
+class SourceRelease {
+ public:
+  SourceRelease(const Checkpoint& checkpoint, const std::vector<ConvertStep>& steps)
+      : checkpoint_(checkpoint), steps_(steps) {}
+
+  /// Steps up to and with `step` are done.
+  void Done(size_t step) {
+    for (const TensorInfo* part : PartsOf(steps_[step])) batch_bytes_ += part ? part->bytes : 0;
+    if (batch_bytes_ < kBatchBytes) return;
+    for (size_t i = last_batch_; i <= step; ++i)
+      for (const TensorInfo* part : PartsOf(steps_[i]))
+        if (part) checkpoint_.Release(*part, 0, part->bytes);
+    last_batch_ = batch_;
+    batch_ = step + 1;
+    batch_bytes_ = 0;
   }
-  RETURN_IF_ERROR(reader.Decode(step.linear, first, count, out));
-  reader.Release(step.linear, first, count);
-  return {};
+
+ private:
+  static constexpr uint64_t kBatchBytes = 64 << 20;
+  static std::array<const TensorInfo*, 5> PartsOf(const ConvertStep& step) {
+    return {step.copy, step.plain, step.linear.values, step.linear.scales, step.linear.shape};
+  }
+
+  const Checkpoint& checkpoint_;
+  const std::vector<ConvertStep>& steps_;
+  size_t last_batch_ = 0, batch_ = 0;  // the steps at which they begin
+  uint64_t batch_bytes_ = 0;
+};
+
+Status WriteStep(const Checkpoint& checkpoint, const ConvertStep& step, std::vector<WeightReader>& readers,
+                 TensorStream& stream) {
+  if (step.copy) return stream.Copy(checkpoint, *step.copy);
+  // Not while planning: a look at every tensor would map most of the file.
+  if (step.linear.shape) RETURN_IF_ERROR(readers[0].CheckPackedShape(step.linear));
+  const int64_t cols = step.encoder->cols();
+  return stream.Encode(*step.encoder, [&](int64_t first, int64_t count, int worker, float* out) {
+    WeightReader& reader = readers[static_cast<size_t>(worker)];
+    return step.plain ? reader.ReadFloats(*step.plain, first * cols, count * cols, out)
+                      : reader.Decode(step.linear, first, count, out);
+  });
 }
 
 Status WriteTensors(const Checkpoint& checkpoint, const std::vector<ConvertStep>& steps, TensorStream& stream,
                     ThreadPool& pool) {
   std::vector<WeightReader> readers(static_cast<size_t>(pool.threads()), WeightReader(checkpoint));
-  for (const ConvertStep& step : steps) {
-    if (step.copy) {
-      RETURN_IF_ERROR(stream.Copy(checkpoint, *step.copy));
-      continue;
-    }
-    RETURN_IF_ERROR(stream.Encode(*step.encoder, [&](int64_t first, int64_t count, int worker, float* out) {
-      return ReadRows(step, first, count, readers[static_cast<size_t>(worker)], out);
-    }));
+  SourceRelease release(checkpoint, steps);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    RETURN_IF_ERROR(WriteStep(checkpoint, steps[i], readers, stream));
+    release.Done(i);
   }
   RETURN_IF_ERROR(checkpoint.Verify());
   return stream.Finish();

@@ -26,7 +26,7 @@ struct ConvertOptions {
 /// other containers (.bin, .gguf) and subfolders are not.
 ///
 /// The new folder appears under its name when everything is on the disk; after an error or a stop it does not
-/// appear. Memory is about 30 MB and one tensor's scales.
+/// appear. Memory is about 120 MB, mapped parts of the source included, whatever the model's size.
 ///
 /// kInvalidArgument: no such format or group, `out` is in `in`, rows that the group does not divide.
 /// kFailedPrecondition: `out` is not empty. kResourceExhausted: the disk has too little room, found before a

@@ -5,8 +5,6 @@
 #include <tuple>
 #include <unordered_set>
 
-#include "model/weight_reader.h"
-
 namespace hadal {
 namespace {
 
@@ -41,7 +39,7 @@ Status CheckGroups(const std::vector<TensorSpec>& specs, const QuantizationConfi
 class ConversionPlanner {
  public:
   ConversionPlanner(const Checkpoint& checkpoint, const ModelConfig& config, const QuantizationConfig& target)
-      : checkpoint_(checkpoint), config_(config), target_(target), reader_(checkpoint) {}
+      : checkpoint_(checkpoint), config_(config), target_(target) {}
 
   Status AddSpec(const TensorSpec& spec);
   /// Everything that no spec named.
@@ -59,7 +57,6 @@ class ConversionPlanner {
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
   const QuantizationConfig& target_;
-  WeightReader reader_;
   std::unordered_set<const TensorInfo*> used_;
   std::vector<ConvertStep> wide_, steps_, others_;
 };
@@ -110,7 +107,6 @@ Status ConversionPlanner::AddLinear(const TensorSpec& spec) {
   ConvertStep step;
   ASSIGN_OR_RETURN(step.linear, FindLinear(checkpoint_, config_.quantization, BaseOf(spec.name),
                                            spec.shape[0], spec.shape[1]));
-  if (step.linear.shape) RETURN_IF_ERROR(reader_.CheckPackedShape(step.linear));
   const WeightFormat format = StoredFormat(spec.kind, target_);
   if (!HasFormat(step.linear, format)) return Encode(spec, std::move(step), format);
   for (const TensorInfo* part : {step.linear.values, step.linear.scales, step.linear.shape})

@@ -237,6 +237,17 @@ TEST_F(ConvertTest, DamagedWeightLeavesNothing) {
   EXPECT_EQ(FilesInFolder(), 1u);
 }
 
+TEST_F(ConvertTest, PackedShapeOfAnotherModelLeavesNothing) {
+  const Path dir = Convertible("int4");
+  std::vector<HandTensor> tensors = CopyTensors(*Model(dir).checkpoint);
+  const std::string name = "model.layers.2.self_attn.o_proj.weight_shape";
+  Named(tensors, name) = MakeTensor(name, DType::kI32, {2}, std::vector<int32_t>{256, 128});
+  std::filesystem::remove(dir / "model.safetensors");
+  WriteAndOpen(dir / "model.safetensors", tensors);
+  ExpectError(Run(dir, folder_ / "out", "int8"), Code::kDataLoss, "says that the weight is [256, 128]");
+  EXPECT_EQ(FilesInFolder(), 1u);
+}
+
 TEST_F(ConvertTest, AFailingDiskLeavesNothing) {
   const Path dir = Convertible();
   // Writing beyond a megabyte fails, which no look at the free space foretells.

@@ -27,7 +27,7 @@ struct SynthOptions {
 /// machine.
 ///
 /// The folder appears under its name when everything is on the disk; after an error or a stop it does not
-/// appear. Memory is about 30 MB and one tensor's scales.
+/// appear. Memory is about 40 MB and one tensor's scales.
 ///
 /// kNotFound: no such shape, or no folder to put it in. kInvalidArgument: no such format or number of layers.
 /// kFailedPrecondition: `out` is not empty. kResourceExhausted: the disk has too little room, found before a
