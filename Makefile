@@ -30,6 +30,7 @@ setup:
 
 # Until a trained model ships, the default is one of random weights.
 build/models/default: | build
+	@mkdir -p $(dir $@)
 	@build/release/hadal synth --shape v3-tiny --weights bf16 --seed 1 --out $@
 
 clean:
