@@ -12,9 +12,9 @@
 namespace hadal {
 namespace {
 
-constexpr double kShownFrom = 2;       // seconds of work
-constexpr double kGuessAfter = 0.5;    // seconds before the rest is extrapolated
-constexpr double kRedrawEvery = 0.1;   // seconds
+constexpr double kShownFrom = 2;      // seconds of work
+constexpr double kGuessAfter = 0.5;   // seconds before the rest is extrapolated
+constexpr double kRedrawEvery = 0.1;  // seconds
 constexpr int kBarColumns = 24;
 
 std::string Amount(double value, bool bytes) {
@@ -39,15 +39,17 @@ int TerminalColumns() {
 
 }  // namespace
 
-std::string ProgressLine(std::string_view label, uint64_t done, uint64_t total, double seconds, int width, bool bytes) {
+std::string ProgressLine(std::string_view label, uint64_t done, uint64_t total, double seconds, int width,
+                         bool bytes) {
   if (total == 0) return {};
   const double share = std::min(static_cast<double>(done) / static_cast<double>(total), 1.0);
   const int filled = static_cast<int>(share * kBarColumns);
   const double rate = static_cast<double>(done) / std::max(seconds, 1e-3);
-  std::string line = fmt::format("{}  [{}{}]  {:3.0f} %  {} of {}  {}/s", label, std::string(static_cast<size_t>(filled), '#'),
-                                 std::string(static_cast<size_t>(kBarColumns - filled), ' '), std::floor(share * 100),
-                                 Amount(static_cast<double>(done), bytes), Amount(static_cast<double>(total), bytes),
-                                 Amount(rate, bytes));
+  std::string line = fmt::format("{}  [{}{}]  {:3.0f} %  {} of {}  {}/s", label,
+                                 std::string(static_cast<size_t>(filled), '#'),
+                                 std::string(static_cast<size_t>(kBarColumns - filled), ' '),
+                                 std::floor(share * 100), Amount(static_cast<double>(done), bytes),
+                                 Amount(static_cast<double>(total), bytes), Amount(rate, bytes));
   if (done > 0 && done < total)
     line += fmt::format("  {} left", Duration(static_cast<double>(total - done) / std::max(rate, 1e-9)));
   return line.substr(0, static_cast<size_t>(std::max(width, 0)));

@@ -8,12 +8,13 @@
 
 namespace hadal {
 
-/// "loading  [######      ]  45 %  1.2 of 2.7 GB  310 MB/s  5 s left", cut to `width` columns. Powers of 1000.
-/// Bytes if `bytes`, else plain numbers; total 0 gives an empty line.
-std::string ProgressLine(std::string_view label, uint64_t done, uint64_t total, double seconds, int width, bool bytes);
+/// "loading  [######      ]  45 %  1.2 of 2.7 GB  310 MB/s  5 s left", cut to `width` columns. Powers of
+/// 1000. Bytes if `bytes`, else plain numbers; total 0 gives an empty line.
+std::string ProgressLine(std::string_view label, uint64_t done, uint64_t total, double seconds, int width,
+                         bool bytes);
 
-/// Draws a ProgressLine on standard error, on a terminal only, and for work that takes more than two seconds only.
-/// One thread at a time.
+/// Draws a ProgressLine on standard error, on a terminal only, and for work that takes more than two seconds
+/// only. One thread at a time.
 class ProgressBar {
  public:
   explicit ProgressBar(std::string_view label, bool bytes = true);

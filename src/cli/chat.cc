@@ -30,11 +30,13 @@ Result<Answer> Chat::Say(std::string text, const ShowText& show) {
 
 std::string FiguresLine(const Answer& answer) {
   const double seconds = answer.seconds - answer.prompt_seconds;
-  const size_t further = answer.ids.empty() ? 0 : answer.ids.size() - 1;  // the first token comes with the prompt
+  const size_t further =
+      answer.ids.empty() ? 0 : answer.ids.size() - 1;  // the first token comes with the prompt
   std::string line = fmt::format("prompt {} tokens ({} kept) in {:.2f} s; answer {} tokens in {:.2f} s",
-                                 answer.prompt_tokens, answer.reused_tokens, answer.prompt_seconds, answer.ids.size(),
-                                 seconds);
-  if (further > 0 && seconds > 0) line += fmt::format(", {:.1f} tokens/s", static_cast<double>(further) / seconds);
+                                 answer.prompt_tokens, answer.reused_tokens, answer.prompt_seconds,
+                                 answer.ids.size(), seconds);
+  if (further > 0 && seconds > 0)
+    line += fmt::format(", {:.1f} tokens/s", static_cast<double>(further) / seconds);
   return line;
 }
 

@@ -12,11 +12,12 @@
 
 namespace hadal {
 
-/// Each turn renders the whole conversation with the model's template; what the cache holds of it is not computed
-/// again. Without a template every text is completed as it is, and nothing is kept.
+/// Each turn renders the whole conversation with the model's template; what the cache holds of it is not
+/// computed again. Without a template every text is completed as it is, and nothing is kept.
 ///
-/// The rendered text is encoded as a whole, so that role markers which a message contains become tokens, as in other
-/// engines: whoever types here may say anything to the model. A service must not do this with text from outside.
+/// The rendered text is encoded as a whole, so that role markers which a message contains become tokens, as
+/// in other engines: whoever types here may say anything to the model. A service must not do this with text
+/// from outside.
 class Chat {
  public:
   /// `variables`: a JSON object of further template variables. `generator` outlives the chat.
@@ -55,8 +56,9 @@ class Chat {
   nlohmann::ordered_json messages_;
 };
 
-/// Asks for lines at the terminal until /exit, Ctrl-D or the end of the input. `first` is put before the first
-/// message; `verbose`: figures after each answer. Errors of a turn are printed, and the conversation goes on.
+/// Asks for lines at the terminal until /exit, Ctrl-D or the end of the input. `first` is put before the
+/// first message; `verbose`: figures after each answer. Errors of a turn are printed, and the conversation
+/// goes on.
 Result<int> RunRepl(Chat& chat, std::string first, InterruptGuard& interrupt, bool verbose);
 
 /// "prompt 40 tokens (30 kept) in 0.10 s; answer 20 tokens in 0.50 s, 40.0 tokens/s".

@@ -15,9 +15,10 @@ namespace hadal {
 namespace {
 
 constexpr const char* kAbout =
-    R"(Writes a copy of a model folder with its weights in another format: bf16, fp8 (DeepSeek's blocks of 128 x 128),
-int8 or int4 (compressed-tensors, a scale for each group of a row). Norms, embedding and router keep theirs. The
-folder appears when it is complete, or not at all; the source is not changed.
+    R"(Writes a copy of a model folder with its weights in another format: bf16, fp8 (DeepSeek's
+blocks of 128 x 128), int8 or int4 (compressed-tensors, a scale for each group of a row).
+Norms, embedding and router keep theirs. The folder appears when it is complete, or not at all;
+the source is not changed.
 
 Example:
   hadal convert --model DeepSeek-V3 --weights int4 --group 32 --out DeepSeek-V3-int4)";
@@ -55,7 +56,8 @@ void AddConvert(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("convert", "Change the weight format, folder in, folder out");
   verb->footer(kAbout);
   AddModelFlag(*verb, flags->model);
-  AddChoice(*verb, "--weights", flags->options.weights, {"bf16", "fp8", "int8", "int4"}, "Format of the new weights")
+  AddChoice(*verb, "--weights", flags->options.weights, {"bf16", "fp8", "int8", "int4"},
+            "Format of the new weights")
       ->required();
   AddNumber(*verb, "--group", flags->options.group, 32, 128,
             "Weights that share a scale, of int8 and int4: 32, 64 or 128");

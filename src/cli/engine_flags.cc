@@ -16,15 +16,15 @@ namespace {
 constexpr int64_t kMaxContext = int64_t{1} << 31;
 
 std::string PlanLine(const Path& folder, const MemoryPlan& plan, uint64_t available) {
-  return fmt::format("{}: needs {} of memory, {} is available (weights {}, cache {}, work {})", folder.string(),
-                     BytesText(plan.total()), BytesText(available), BytesText(plan.weights), BytesText(plan.cache),
-                     BytesText(plan.activations + plan.scratch + plan.tables));
+  return fmt::format("{}: needs {} of memory, {} is available (weights {}, cache {}, work {})",
+                     folder.string(), BytesText(plan.total()), BytesText(available), BytesText(plan.weights),
+                     BytesText(plan.cache), BytesText(plan.activations + plan.scratch + plan.tables));
 }
 
 std::string LoadedLine(Engine& engine) {
   const LoadReport& report = engine.weights().report;
-  return fmt::format("read {} in {:.2f} s ({}/s); kernels {}, {} threads, context {}", BytesText(report.bytes_read),
-                     report.seconds,
+  return fmt::format("read {} in {:.2f} s ({}/s); kernels {}, {} threads, context {}",
+                     BytesText(report.bytes_read), report.seconds,
                      BytesText(static_cast<uint64_t>(static_cast<double>(report.bytes_read) /
                                                      std::max(report.seconds, 1e-9))),
                      engine.kernels().name, engine.threads().threads(), engine.context());
@@ -33,14 +33,16 @@ std::string LoadedLine(Engine& engine) {
 }  // namespace
 
 void AddModelFlag(CLI::App& verb, std::string& model) {
-  ReadFromEnvironment(verb.add_option("-m,--model", model, "Model folder (without it the default model)")
-                          ->type_name("DIR"));
+  ReadFromEnvironment(
+      verb.add_option("-m,--model", model, "Model folder (without it the default model)")->type_name("DIR"));
 }
 
 void AddEngineFlags(CLI::App& verb, EngineFlags& flags) {
   AddModelFlag(verb, flags.model);
-  AddChoice(verb, "--weights", flags.weights, {"as-stored", "int8", "int4"}, "Format of the weights in memory");
-  AddNumber(verb, "--group", flags.group, 32, 128, "Weights that share a scale, with --weights int8 or int4: 32, 64 or 128");
+  AddChoice(verb, "--weights", flags.weights, {"as-stored", "int8", "int4"},
+            "Format of the weights in memory");
+  AddNumber(verb, "--group", flags.group, 32, 128,
+            "Weights that share a scale, with --weights int8 or int4: 32, 64 or 128");
   AddChoice(verb, "--compute", flags.compute, {"auto", "f32"},
             "Arithmetic: auto takes bf16 or int8 inputs as the weights call for; f32 throughout");
   AddChoice(verb, "--kernels", flags.kernels, {"auto", "ref", "generic", "avx2", "avx512"},
@@ -48,7 +50,8 @@ void AddEngineFlags(CLI::App& verb, EngineFlags& flags) {
   AddChoice(verb, "--act-quant", flags.act_quant, {"none", "f32", "ue8m0"},
             "Quantise the inputs of FP8 weights as DeepSeek's GPU kernels do; needs --compute f32");
   AddNumber(verb, "--threads", flags.threads, 0, 4096, "Threads; 0: every usable processor");
-  AddNumber(verb, "--context", flags.context, 0, kMaxContext, "Positions of a sequence; 0: as the verb needs");
+  AddNumber(verb, "--context", flags.context, 0, kMaxContext,
+            "Positions of a sequence; 0: what given ids need, else 4096 or the model's");
   AddNumber(verb, "--chunk", flags.chunk, 1, 65536, "Tokens computed in one step at most");
   for (CLI::Option* option : verb.get_options())
     if (!option->get_lnames().empty() && option->get_lnames().front() != "help") ReadFromEnvironment(option);
@@ -88,7 +91,8 @@ Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions opt
   if (notes) PrintNote(LoadedLine(*engine));
   if (verbose) PrintNote(fmt::format("peak memory {}", BytesText(PeakResidentBytes())));
   if (HasRandomWeights(folder))
-    PrintNote("note: this model's weights are random; it runs as a real one does, and what it says means nothing");
+    PrintNote(
+        "note: this model's weights are random; it runs as a real one does, and what it says means nothing");
   return engine;
 }
 

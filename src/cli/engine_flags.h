@@ -33,5 +33,4 @@ Result<EngineOptions> ToEngineOptions(const EngineFlags& flags);
 /// available; after it, what was read and how fast. A folder of random weights is said to be one in any case.
 Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions options, bool verbose);
 
-
 }  // namespace hadal

@@ -19,7 +19,8 @@ CLI::Validator NumberWithin(double least, double most);
 
 /// A flag that takes a number from `least` to `most`. `T` is a number or a std::optional of one.
 template <typename T>
-CLI::Option* AddNumber(CLI::App& verb, const char* name, T& value, double least, double most, const char* text) {
+CLI::Option* AddNumber(CLI::App& verb, const char* name, T& value, double least, double most,
+                       const char* text) {
   CLI::Option* option = verb.add_option(name, value, text)->check(NumberWithin(least, most))->type_name("N");
   if constexpr (std::is_arithmetic_v<T>) option->capture_default_str();
   return option;
@@ -28,8 +29,8 @@ CLI::Option* AddNumber(CLI::App& verb, const char* name, T& value, double least,
 /// Takes the flag's value from HADAL_NAME too.
 void ReadFromEnvironment(CLI::Option* option);
 
-/// Token ids as text: separated by commas or white space, in brackets or not. "@FILE" reads the text from a file.
-/// kInvalidArgument names what is no id.
+/// Token ids as text: separated by commas or white space, in brackets or not. "@FILE" reads the text from a
+/// file. kInvalidArgument names what is no id.
 Result<std::vector<int32_t>> ParseIds(const std::string& text);
 
 }  // namespace hadal

@@ -13,20 +13,26 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 /// From tokens to the text that may be shown.
 class AnswerText {
  public:
   AnswerText(const Tokenizer& tokenizer, StopStrings stops, const ShowText& show, std::string& text)
-      : tokenizer_(tokenizer), decoder_(tokenizer, /*skip_special=*/true), stops_(std::move(stops)), show_(show),
+      : tokenizer_(tokenizer),
+        decoder_(tokenizer, /*skip_special=*/true),
+        stops_(std::move(stops)),
+        show_(show),
         text_(text) {}
 
   /// Whether a stop string is complete.
   Result<bool> Push(int32_t token) {
     // Models have rows of logits beyond their tokenizer's ids; random weights draw them too.
     const bool known = tokenizer_.TokenBytes(token).has_value();
-    Result<std::string> piece = known ? decoder_.Push(token) : Result<std::string>(decoder_.Finish() + "\uFFFD");
+    Result<std::string> piece =
+        known ? decoder_.Push(token) : Result<std::string>(decoder_.Finish() + "\uFFFD");
     if (!piece) return tl::unexpected(piece.error());
     StopStrings::Out out = stops_.Push(*piece);
     RETURN_IF_ERROR(Show(out.text));
@@ -65,8 +71,8 @@ std::string NameOf(FinishReason reason) {
 
 }  // namespace
 
-Generator::Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params, std::function<bool()> interrupted,
-                     SamplerScratch scratch)
+Generator::Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params,
+                     std::function<bool()> interrupted, SamplerScratch scratch)
     : engine_(&engine),
       tokenizer_(std::move(tokenizer)),
       params_(std::move(params)),
@@ -76,13 +82,15 @@ Generator::Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params,
 Result<Generator> Generator::Create(Engine& engine, Tokenizer tokenizer, SamplingParams params,
                                     std::function<bool()> interrupted) {
   ASSIGN_OR_RETURN(SamplerScratch scratch, SamplerScratch::Create(engine.config().vocab_size));
-  return Generator(engine, std::move(tokenizer), std::move(params), std::move(interrupted), std::move(scratch));
+  return Generator(engine, std::move(tokenizer), std::move(params), std::move(interrupted),
+                   std::move(scratch));
 }
 
 Result<std::vector<int32_t>> Generator::Encode(std::string_view prompt, bool add_bos) const {
   ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer_.Encode(prompt));
   const int64_t bos = engine_->config().bos_token_id;
-  if (add_bos && bos >= 0 && (ids.empty() || ids.front() != bos)) ids.insert(ids.begin(), static_cast<int32_t>(bos));
+  if (add_bos && bos >= 0 && (ids.empty() || ids.front() != bos))
+    ids.insert(ids.begin(), static_cast<int32_t>(bos));
   if (ids.empty()) return InvalidArgument("the prompt is empty");
   RETURN_IF_ERROR(engine_->CheckTokens(ids));
   return ids;
@@ -102,7 +110,8 @@ Result<bool> Generator::ComputePrompt() {
   return !interrupted_();
 }
 
-Result<FinishReason> Generator::Decode(Sampler& sampler, const ShowText& show, Answer& answer, bool& interrupted) {
+Result<FinishReason> Generator::Decode(Sampler& sampler, const ShowText& show, Answer& answer,
+                                       bool& interrupted) {
   ASSIGN_OR_RETURN(StopStrings stops, StopStrings::Create(params_.stop));
   AnswerText text(tokenizer_, std::move(stops), show, answer.text);
   const Clock::time_point start = Clock::now();
@@ -115,8 +124,8 @@ Result<FinishReason> Generator::Decode(Sampler& sampler, const ShowText& show, A
     interrupted = interrupted_();
     return status && !*stopped && !interrupted;
   };
-  ASSIGN_OR_RETURN(const FinishReason reason,
-                   Generate(*engine_, sequence_, sampler, scratch_, engine_->config().eos_token_ids, on_token));
+  ASSIGN_OR_RETURN(const FinishReason reason, Generate(*engine_, sequence_, sampler, scratch_,
+                                                       engine_->config().eos_token_ids, on_token));
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(text.Finish());
   return reason;

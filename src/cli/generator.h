@@ -15,9 +15,9 @@
 namespace hadal {
 
 struct Answer {
-  std::string text;          // without special tokens, and without the stop string that ended it
-  std::vector<int32_t> ids;  // all generated tokens, but not the one that ends an answer
-  std::string finish_reason; // "stop", "length" (max_tokens), "context" (it is full) or "interrupted"
+  std::string text;           // without special tokens, and without the stop string that ended it
+  std::vector<int32_t> ids;   // all generated tokens, but not the one that ends an answer
+  std::string finish_reason;  // "stop", "length" (max_tokens), "context" (it is full) or "interrupted"
   int64_t prompt_tokens = 0;
   int64_t reused_tokens = 0;  // of them, those that were in the cache
   double prompt_seconds = 0;  // until the first token
@@ -33,12 +33,11 @@ class Generator {
   static Result<Generator> Create(Engine& engine, Tokenizer tokenizer, SamplingParams params,
                                   std::function<bool()> interrupted);
 
-  /// Answers `prompt`, in which markers such as <｜User｜> are tokens. With `add_bos` the model's first token is put
-  /// before it unless it is there. What the cache holds of the prompt before is not computed again.
+  /// Answers `prompt`, in which markers such as <｜User｜> are tokens. With `add_bos` the model's first token
+  /// is put before it unless it is there. What the cache holds of the prompt before is not computed again.
   /// kInvalidArgument: the prompt has no token or is longer than the context.
   Result<Answer> Complete(std::string_view prompt, bool add_bos, const ShowText& show);
 
-  const SamplingParams& params() const { return params_; }
 
  private:
   Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params, std::function<bool()> interrupted,

@@ -104,6 +104,8 @@ void LineEditor::State::Remember(const std::string& text) {
 
 /// One line without its newline; false at the end of the input and on Ctrl-C.
 bool LineEditor::State::ReadLine(std::string& line) {
+  // Before the prompt is shown, so that what is typed from then on is echoed once, and Ctrl-D is a key.
+  el_set(editor, EL_PREP_TERM, 1);
   int count = 0;
   const char* text = el_gets(editor, &count);
   if (text == nullptr || count <= 0) return false;

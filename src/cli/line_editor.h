@@ -15,17 +15,18 @@ class LineEditor {
  public:
   struct Input {
     enum Kind { kLine, kInterrupted, kEnd } kind;
-    std::string text;  // of kLine: without the newline; what continues over lines that end in \ is joined by newlines
+    std::string
+        text;  // of kLine: without the newline; what continues over lines that end in \ is joined by newlines
   };
 
-  /// `history`: the file that keeps what was entered, readable by its owner only; made if it is missing. It is not an
-  /// error if it cannot be kept. `interrupt` outlives the editor.
+  /// `history`: the file that keeps what was entered, readable by its owner only; made if it is missing. It
+  /// is not an error if it cannot be kept. `interrupt` outlives the editor.
   static Result<LineEditor> Create(Path history, InterruptGuard& interrupt);
   LineEditor(LineEditor&&) noexcept;
   ~LineEditor();
 
-  /// Asks for a line. Ctrl-C gives kInterrupted (text: what was there), Ctrl-D on an empty line and the end of the
-  /// input kEnd.
+  /// Asks for a line. Ctrl-C gives kInterrupted (text: what was there), Ctrl-D on an empty line and the end
+  /// of the input kEnd.
   Input Read();
 
   /// $XDG_STATE_HOME/hadal/history, else ~/.local/state/hadal/history; empty if there is no home.

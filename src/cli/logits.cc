@@ -18,15 +18,16 @@ namespace hadal {
 namespace {
 
 constexpr const char* kAbout =
-    R"(Computes the logits of token ids and writes them as a safetensors file. Each --ids is one sequence; all of them
-run as one batch, and none changes another's numbers. The file holds, for sequence I:
+    R"(Computes the logits of token ids and writes them as a safetensors file. Each --ids is one
+sequence; all of them run as one batch, and none changes another's numbers. The file holds, for
+sequence I:
   logits.I          F32 [positions, vocabulary]
   greedy.I          I64 [N]                       with --greedy N
   hidden.I.LAYER    F32 [positions, hidden size]  with --hidden: the residual stream after each layer
 positions are all of the sequence's, or the last N with --last N.
 
 Example:
-  hadal logits --model DIR --ids 1,2,3 --ids @more.txt --last 1 --greedy 8 --compute f32 --out l.safetensors)";
+  hadal logits --model DIR --ids 1,2,3 --ids @more.txt --last 1 --greedy 8 --out l.safetensors)";
 
 struct LogitsFlags {
   EngineFlags engine;
@@ -42,11 +43,13 @@ std::span<const std::byte> BytesOf(const Buffer<float>& values) {
 }
 
 /// What the file holds, the 64-bit tensors first so that all are aligned.
-std::vector<TensorDeclaration> Declarations(const ModelConfig& config, const std::vector<SequenceLogits>& results) {
+std::vector<TensorDeclaration> Declarations(const ModelConfig& config,
+                                            const std::vector<SequenceLogits>& results) {
   std::vector<TensorDeclaration> tensors;
   for (size_t i = 0; i < results.size(); ++i)
     if (!results[i].greedy.empty())
-      tensors.push_back({fmt::format("greedy.{}", i), DType::kI64, {static_cast<int64_t>(results[i].greedy.size())}});
+      tensors.push_back(
+          {fmt::format("greedy.{}", i), DType::kI64, {static_cast<int64_t>(results[i].greedy.size())}});
   for (size_t i = 0; i < results.size(); ++i) {
     tensors.push_back({fmt::format("logits.{}", i), DType::kF32, {results[i].positions, config.vocab_size}});
     for (size_t layer = 0; layer < results[i].hidden.size(); ++layer)
@@ -74,10 +77,12 @@ Status WriteResults(const Path& out, const ModelConfig& config, const std::vecto
 Status CheckMemory(const Path& folder, const EngineOptions& options, uint64_t result_bytes) {
   ASSIGN_OR_RETURN(const MemoryPlan plan, Engine::Plan(folder, options));
   const uint64_t available = AvailableMemoryBytes();
-  if (plan.total() > available || result_bytes <= available - plan.total()) return {};  // Engine::Load says the first
-  return ResourceExhausted("the results take {} of memory beside {} for the model, and {} is available; ask for fewer "
-                           "positions (--last)",
-                           BytesText(result_bytes), BytesText(plan.total()), BytesText(available));
+  if (plan.total() > available || result_bytes <= available - plan.total())
+    return {};  // Engine::Load says the first
+  return ResourceExhausted(
+      "the results take {} of memory beside {} for the model, and {} is available; ask for fewer "
+      "positions (--last)",
+      BytesText(result_bytes), BytesText(plan.total()), BytesText(available));
 }
 
 Status PrintSummary(const LogitsFlags& flags, const std::vector<SequenceLogits>& results, double seconds) {
@@ -92,11 +97,12 @@ Status PrintSummary(const LogitsFlags& flags, const std::vector<SequenceLogits>&
     sequences.push_back(std::move(one));
   }
   if (flags.json) {
-    const nlohmann::ordered_json json = {{"out", flags.out}, {"sequences", std::move(sequences)}, {"seconds", seconds}};
+    const nlohmann::ordered_json json = {
+        {"out", flags.out}, {"sequences", std::move(sequences)}, {"seconds", seconds}};
     return Print(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   }
-  return Print(fmt::format("{}: logits of {} positions; {} sequences, {} tokens, {:.2f} s\n", flags.out, positions,
-                           results.size(), tokens, seconds));
+  return Print(fmt::format("{}: logits of {} positions; {} sequences, {} tokens, {:.2f} s\n", flags.out,
+                           positions, results.size(), tokens, seconds));
 }
 
 Result<int> RunLogits(LogitsFlags& flags) {
@@ -142,7 +148,8 @@ void AddLogits(CLI::App& app, Action& action) {
       ->type_name("IDS")
       ->allow_extra_args(false)
       ->required();
-  AddNumber(*verb, "--last", flags->request.last, 0, 1e9, "Only the last N positions of each sequence; 0: all");
+  AddNumber(*verb, "--last", flags->request.last, 0, 1e9,
+            "Only the last N positions of each sequence; 0: all");
   AddNumber(*verb, "--greedy", flags->request.greedy, 0, 1e9,
             "Continue each sequence by its N likeliest tokens, past its end token too");
   verb->add_flag("--hidden", flags->request.hidden, "Also the residual stream after each layer");

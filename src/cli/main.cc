@@ -54,8 +54,8 @@ std::string UnknownVerb(const CLI::App& app, int argc, char** argv) {
   std::vector<std::string> verbs;
   for (const CLI::App* verb : app.get_subcommands({})) verbs.push_back(verb->get_name());
   if (std::find(verbs.begin(), verbs.end(), word) != verbs.end()) return {};
-  return fmt::format("there is no verb '{}'; the nearest is '{}', and 'hadal --help' lists all", word.substr(0, 64),
-                     NearestOf(word, verbs));
+  return fmt::format("there is no verb '{}'; the nearest is '{}', and 'hadal --help' lists all",
+                     word.substr(0, 64), NearestOf(word, verbs));
 }
 
 /// One sentence for what is wrong with the flags.

@@ -53,7 +53,8 @@ bool HasRandomWeights(const Path& folder) {
 }
 
 Status MarkRandomWeights(const Path& folder, std::string_view command) {
-  return WriteFileAtomic(folder / kMarker, fmt::format("These weights are random. They were made by:\n{}\n", command));
+  return WriteFileAtomic(folder / kMarker,
+                         fmt::format("These weights are random. They were made by:\n{}\n", command));
 }
 
 }  // namespace hadal

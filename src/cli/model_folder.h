@@ -9,13 +9,13 @@
 
 namespace hadal {
 
-/// The folder `given` (the flag --model or HADAL_MODEL), which must exist. If it is empty, the default model: the
-/// first that is there of models/default in $HADAL_HOME, beside the program, one level above it, and
+/// The folder `given` (the flag --model or HADAL_MODEL), which must exist. If it is empty, the default model:
+/// the first that is there of models/default in $HADAL_HOME, beside the program, one level above it, and
 /// $XDG_DATA_HOME/hadal (~/.local/share/hadal). kNotFound names the places.
 Result<Path> FindModelFolder(const std::string& given);
 
-/// Whether the folder says of its weights that they are random: the model computes as a real one does, and what it
-/// says means nothing. A file RANDOM_WEIGHTS says so; 'hadal convert' copies it with the rest.
+/// Whether the folder says of its weights that they are random: the model computes as a real one does, and
+/// what it says means nothing. A file RANDOM_WEIGHTS says so; 'hadal convert' copies it with the rest.
 bool HasRandomWeights(const Path& folder);
 /// Writes that file, with the command that made the weights.
 Status MarkRandomWeights(const Path& folder, std::string_view command);

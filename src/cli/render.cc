@@ -13,12 +13,13 @@ namespace hadal {
 namespace {
 
 constexpr const char* kAbout =
-    R"(Reads one JSON object from standard input and prints the text that the chat template of the model folder makes
-of it, with no newline added. The object has 'messages', and may have 'tools', 'add_generation_prompt' and whatever
-else the template knows ('thinking', say). Special tokens come from tokenizer_config.json.
+    R"(Reads one JSON object from standard input and prints the text that the chat template of the model
+folder makes of it, with no newline added. The object has 'messages', and may have 'tools',
+'add_generation_prompt' and whatever else the template knows ('thinking', say). Special tokens come
+from tokenizer_config.json.
 
 Example:
-  echo '{"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": true}' | hadal render --model DIR)";
+  echo '{"messages": [{"role": "user", "content": "Hi"}]}' | hadal render --model DIR)";
 
 constexpr size_t kMaxInputBytes = size_t{256} << 20;
 

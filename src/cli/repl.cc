@@ -53,6 +53,7 @@ class Repl {
       chat_.Reset();
       return Say("(forgotten)\n");
     }
+    if (text.starts_with("/system") && !chat_.has_template()) return Say("(--raw has no system message)\n");
     if (text == "/system")
       return Say(chat_.system().empty() ? "(no system message)\n" : chat_.system() + "\n");
     if (text.starts_with("/system ")) {
@@ -66,10 +67,11 @@ class Repl {
   Status Answer(const std::string& text) {
     interrupt_.Clear();
     Status written;
-    const auto answer = chat_.Say(first_.empty() ? text : first_ + "\n\n" + text, [&](std::string_view piece) {
-      written = Say(WithoutControls(piece));
-      return written;
-    });
+    const auto answer =
+        chat_.Say(first_.empty() ? text : first_ + "\n\n" + text, [&](std::string_view piece) {
+          written = Say(WithoutControls(piece));
+          return written;
+        });
     RETURN_IF_ERROR(written);
     interrupt_.Clear();
     if (!answer) {

@@ -16,10 +16,10 @@ namespace hadal {
 namespace {
 
 constexpr const char* kAbout =
-    R"(With PROMPT, prints the answer as it comes and exits. Without one, on a terminal, holds a conversation (/help there
-lists its commands; Ctrl-C stops an answer, not the program; what was entered is kept in
-~/.local/state/hadal/history); elsewhere the prompt is read from standard input. The conversation goes through the
-model's chat template, unless --raw is given.
+    R"(With PROMPT, prints the answer as it comes and exits. Without one, on a terminal, holds a
+conversation (/help there lists its commands; Ctrl-C stops an answer, not the program; what was
+entered is kept in ~/.local/state/hadal/history); elsewhere the prompt is read from standard input.
+The conversation goes through the model's chat template, unless --raw is given.
 
 --json prints one object: text, ids, finish_reason (stop, length, context, interrupted), prompt_tokens,
 generated_tokens, seconds, seed. An interrupted answer exits with 1.
@@ -118,7 +118,8 @@ Result<int> AnswerOnce(Chat& chat, const Prepared& prepared, const RunFlags& fla
   RETURN_IF_ERROR(flags.json ? PrintJson(answer, seed) : Print("\n"));
   RETURN_IF_ERROR(FlushOutput());
   if (flags.engine.verbose) PrintNote(FiguresLine(answer));
-  if (answer.finish_reason == "context") PrintNote("note: the answer ends where the context does; --context N makes it longer");
+  if (answer.finish_reason == "context")
+    PrintNote("note: the answer ends where the context does; --context N makes it longer");
   return answer.finish_reason == "interrupted" ? kExitWarning : kExitOk;
 }
 
@@ -127,7 +128,8 @@ Result<int> RunVerb(const RunFlags& flags) {
   ASSIGN_OR_RETURN(const SamplingParams params,
                    ToSamplingParams(flags.sampling, prepared.folder, prepared.config.vocab_size));
   ASSIGN_OR_RETURN(EngineOptions options, ToEngineOptions(flags.engine));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, LoadEngine(prepared.folder, options, flags.engine.verbose));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                   LoadEngine(prepared.folder, options, flags.engine.verbose));
   InterruptGuard interrupt;
   ASSIGN_OR_RETURN(Generator generator, Generator::Create(*engine, prepared.tokenizer, params,
                                                           [&interrupt] { return interrupt.Requested(); }));
@@ -147,8 +149,10 @@ void AddRun(CLI::App& app, Action& action) {
   AddSamplingFlags(*verb, flags->sampling);
   verb->add_option("--system", flags->system, "System message")->type_name("TEXT");
   verb->add_option("--file", flags->file, "Put this file's text before the prompt")->type_name("FILE");
-  verb->add_option("--variables", flags->variables, "Further template variables: a JSON object")->type_name("JSON");
-  verb->add_flag("--raw", flags->raw, "No chat template: continue the text as it is, after the model's first token");
+  verb->add_option("--variables", flags->variables, "Further template variables: a JSON object")
+      ->type_name("JSON");
+  verb->add_flag("--raw", flags->raw,
+                 "No chat template: continue the text as it is, after the model's first token");
   verb->add_flag("--json", flags->json, "Print one JSON object when the answer is complete");
   verb->callback([flags, &action] { action = [flags] { return RunVerb(*flags); }; });
 }

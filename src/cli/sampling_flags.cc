@@ -31,7 +31,8 @@ Status TakeRecommendations(const nlohmann::ordered_json& config, SamplingParams&
   RETURN_IF_ERROR(TakeNumber(config, "top_p", params.top_p));
   RETURN_IF_ERROR(TakeNumber(config, "min_p", params.min_p));
   RETURN_IF_ERROR(TakeNumber(config, "repetition_penalty", params.repetition_penalty));
-  if (const auto sample = config.find("do_sample"); sample != config.end() && sample->is_boolean() && !sample->get<bool>())
+  if (const auto sample = config.find("do_sample");
+      sample != config.end() && sample->is_boolean() && !sample->get<bool>())
     params.temperature = 0;
   return {};
 }
@@ -69,17 +70,20 @@ void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
   const size_t before = verb.get_options().size();
   AddNumber(verb, "--temperature", flags.temperature, 0, kMaxTemperature, "0: always the likeliest token");
   AddNumber(verb, "--top-k", flags.top_k, -1, 1e9, "Choose among the K likeliest tokens; 0: off");
-  AddNumber(verb, "--top-p", flags.top_p, 0, 1, "Choose among the likeliest tokens that hold this probability");
-  AddNumber(verb, "--min-p", flags.min_p, 0, 1, "Leave out tokens below this share of the best one's probability");
-  AddNumber(verb, "--repetition-penalty", flags.repetition_penalty, kMinRepetitionPenalty, kMaxRepetitionPenalty,
-            "Above 1: against tokens of prompt and answer");
+  AddNumber(verb, "--top-p", flags.top_p, 0, 1,
+            "Choose among the likeliest tokens that hold this probability");
+  AddNumber(verb, "--min-p", flags.min_p, 0, 1,
+            "Leave out tokens below this share of the best one's probability");
+  AddNumber(verb, "--repetition-penalty", flags.repetition_penalty, kMinRepetitionPenalty,
+            kMaxRepetitionPenalty, "Above 1: against tokens of prompt and answer");
   AddNumber(verb, "--presence-penalty", flags.presence_penalty, -kMaxPenalty, kMaxPenalty,
             "Above 0: against tokens that the answer has");
   AddNumber(verb, "--frequency-penalty", flags.frequency_penalty, -kMaxPenalty, kMaxPenalty,
             "The same, times how often it has them");
   AddNumber(verb, "--max-tokens", flags.max_tokens, 1, static_cast<double>(kMaxMaxTokens),
             "End the answer after N tokens (without it where the context ends)");
-  verb.add_option("--seed", flags.seed, "The same seed, prompt and flags give the same answer (without it a new one)")
+  verb.add_option("--seed", flags.seed,
+                  "The same seed, prompt and flags give the same answer (without it a new one)")
       ->type_name("N");
   for (size_t i = before; i < verb.get_options().size(); ++i) ReadFromEnvironment(verb.get_options()[i]);
   verb.add_option("--logit-bias", flags.logit_bias, "Add BIAS to a token's logit; may be given again")

@@ -24,9 +24,9 @@ struct SamplingFlags {
 
 void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags);
 
-/// The parameters: a flag where there is one, else what `folder`/generation_config.json says (temperature, top_k,
-/// top_p, min_p, repetition_penalty; "do_sample": false is temperature 0), else SamplingParams' own default, except
-/// that max_tokens is as many as the context holds and the seed is drawn anew.
+/// The parameters: a flag where there is one, else what `folder`/generation_config.json says (temperature,
+/// top_k, top_p, min_p, repetition_penalty; "do_sample": false is temperature 0), else SamplingParams' own
+/// default, except that max_tokens is as many as the context holds and the seed is drawn anew.
 /// kInvalidArgument names the flag or the file, what it says and what is allowed.
 Result<SamplingParams> ToSamplingParams(const SamplingFlags& flags, const Path& folder, int64_t vocab_size);
 

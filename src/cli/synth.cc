@@ -19,9 +19,10 @@ namespace hadal {
 namespace {
 
 constexpr const char* kAbout =
-    R"(Writes a complete model folder: configuration, tokenizer, chat template, and weights that are random but behave
-as a trained model's do, so that it can be run, measured and tested with. Every byte follows from shape, format,
-layers and seed. The folder appears when it is complete, or not at all.
+    R"(Writes a complete model folder: configuration, tokenizer, chat template, and weights that are
+random but behave as a trained model's do, so that it can be run, measured and tested with. Every
+byte follows from shape, format, layers and seed. The folder appears when it is complete, or not at
+all.
 
 Example:
   hadal synth --shape v3-tiny --weights bf16 --seed 1 --out tiny
@@ -50,8 +51,9 @@ Result<int> RunSynth(SynthFlags& flags) {
   };
   RETURN_IF_ERROR(Synthesize(options, pool));
   RETURN_IF_ERROR(MarkRandomWeights(
-      flags.out, fmt::format("hadal synth --shape {} --weights {} --seed {}{}", options.shape, options.weights, options.seed,
-                             flags.layers > 0 ? fmt::format(" --layers {}", flags.layers) : "")));
+      flags.out,
+      fmt::format("hadal synth --shape {} --weights {} --seed {}{}", options.shape, options.weights,
+                  options.seed, flags.layers > 0 ? fmt::format(" --layers {}", flags.layers) : "")));
   bar.Clear();
   RETURN_IF_ERROR(report.Print(flags.json));
   return kExitOk;
@@ -61,14 +63,18 @@ Result<int> RunSynth(SynthFlags& flags) {
 
 void AddSynth(CLI::App& app, Action& action) {
   const auto flags = std::make_shared<SynthFlags>();
-  CLI::App* verb = app.add_subcommand("synth", "A model folder with random weights, for benchmarks and tests");
+  CLI::App* verb =
+      app.add_subcommand("synth", "A model folder with random weights, for benchmarks and tests");
   verb->footer(kAbout);
   verb->add_option("--shape", flags->options.shape, fmt::format("One of {}", fmt::join(ShapeNames(), ", ")))
       ->type_name("NAME")
       ->required();
-  AddChoice(*verb, "--weights", flags->options.weights, {"bf16", "fp8", "int8", "int4"}, "Format of the weights");
+  AddChoice(*verb, "--weights", flags->options.weights, {"bf16", "fp8", "int8", "int4"},
+            "Format of the weights");
   verb->add_option("--out", flags->out, "Folder to make")->type_name("DIR")->required();
-  verb->add_option("--seed", flags->options.seed, "Seed of the weights")->type_name("N")->capture_default_str();
+  verb->add_option("--seed", flags->options.seed, "Seed of the weights")
+      ->type_name("N")
+      ->capture_default_str();
   AddNumber(*verb, "--layers", flags->layers, 0, 100000, "Keep the first N layers of the shape; 0: all");
   AddNumber(*verb, "--threads", flags->threads, 0, 4096, "Threads; 0: every usable processor");
   verb->add_flag("--json", flags->json, "Print a JSON object about what was written");

@@ -7,11 +7,12 @@
 namespace hadal {
 
 bool IsTerminal(int fd);
-/// Whether colours may be sent to `fd`: a terminal that is not "dumb", and NO_COLOR is not set (no-color.org).
+/// Whether colours may be sent to `fd`: a terminal that is not "dumb", and NO_COLOR is not set
+/// (no-color.org).
 bool UsesColor(int fd);
 
-/// `text`, whole UTF-8 characters, without what a terminal takes as a command (control characters but newline and tab):
-/// a model must not be able to move the cursor or set the window's title.
+/// `text`, whole UTF-8 characters, without what a terminal takes as a command (control characters but newline
+/// and tab): a model must not be able to move the cursor or set the window's title.
 std::string WithoutControls(std::string_view text);
 
 /// While it lives, SIGINT is remembered instead of ending the program. One at a time.

@@ -32,8 +32,8 @@ using Json = nlohmann::ordered_json;
 Result<Json> EncodeLine(const Tokenizer& tokenizer, const Json& line, const TokenizeFlags& flags) {
   if (!line.is_object() || !line.contains("text") || !line["text"].is_string())
     return InvalidArgument("expected an object with a string as 'text'");
-  ASSIGN_OR_RETURN(std::vector<int32_t> ids,
-                   tokenizer.Encode(line["text"].get_ref<const std::string&>(), {.parse_special = !flags.plain}));
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer.Encode(line["text"].get_ref<const std::string&>(),
+                                                              {.parse_special = !flags.plain}));
   return Json{{"ids", std::move(ids)}};
 }
 
@@ -43,7 +43,8 @@ Result<Json> DecodeLine(const Tokenizer& tokenizer, const Json& line, const Toke
   std::vector<int32_t> ids;
   for (const Json& id : line["ids"]) {
     // The largest values do not fit the comparison below as signed numbers.
-    const bool fits = id.is_number_unsigned() && id.get<uint64_t>() < static_cast<uint64_t>(tokenizer.vocab_size());
+    const bool fits =
+        id.is_number_unsigned() && id.get<uint64_t>() < static_cast<uint64_t>(tokenizer.vocab_size());
     if (!fits)
       return InvalidArgument("{} is no token id; this tokenizer has 0 to {}", JsonText(id).substr(0, 64),
                              tokenizer.vocab_size() - 1);
@@ -63,7 +64,8 @@ Result<int> RunTokenize(const TokenizeFlags& flags) {
     if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
     Result<Json> json = ParseJsonText(*line);
     if (json) json = flags.decode ? DecodeLine(tokenizer, *json, flags) : EncodeLine(tokenizer, *json, flags);
-    if (!json) return MakeError(json.error().code, "line {} of the input: {}", lines.number(), json.error().message);
+    if (!json)
+      return MakeError(json.error().code, "line {} of the input: {}", lines.number(), json.error().message);
     RETURN_IF_ERROR(Print(JsonText(*json) + "\n"));
   }
 }
@@ -76,8 +78,10 @@ void AddTokenize(CLI::App& app, Action& action) {
   verb->footer(kAbout);
   AddModelFlag(*verb, flags->model);
   CLI::Option* decode = verb->add_flag("--decode", flags->decode, "From ids to text");
-  verb->add_flag("--plain", flags->plain, "Take markers such as <|User|> in a text as text")->excludes(decode);
-  verb->add_flag("--skip-special", flags->skip_special, "Leave special tokens out of decoded text")->needs(decode);
+  verb->add_flag("--plain", flags->plain, "Take markers such as <|User|> in a text as text")
+      ->excludes(decode);
+  verb->add_flag("--skip-special", flags->skip_special, "Leave special tokens out of decoded text")
+      ->needs(decode);
   verb->add_flag("--json", flags->json, "The answers are JSON in any case; accepted for uniformity");
   verb->callback([flags, &action] { action = [flags] { return RunTokenize(*flags); }; });
 }

@@ -24,7 +24,8 @@ int64_t LongestWithContinuation(const LogitsRequest& request) {
 /// Copies the residual stream after each layer to where its sequence wants it, while a step runs.
 class HiddenCollector : public ForwardObserver {
  public:
-  HiddenCollector(const Engine& engine, std::span<const Sequence> sequences, std::vector<SequenceLogits>& results)
+  HiddenCollector(const Engine& engine, std::span<const Sequence> sequences,
+                  std::vector<SequenceLogits>& results)
       : engine_(engine), sequences_(sequences), results_(results) {}
 
   void OnTensor(std::string_view name, int64_t layer, View<const float> values) override {
@@ -40,13 +41,15 @@ class HiddenCollector : public ForwardObserver {
   void OnRoutes(int64_t, View<const int32_t>, View<const float>) override {}
 
  private:
-  void Copy(const Run& run, const Sequence& s, SequenceLogits& result, int64_t layer, View<const float> values) {
+  void Copy(const Run& run, const Sequence& s, SequenceLogits& result, int64_t layer,
+            View<const float> values) {
     const int64_t first = s.length() - result.positions;
     for (int64_t i = 0; i < run.count; ++i) {
       const int64_t position = run.first_position + i;
       if (position < first) continue;
       Buffer<float>& hidden = result.hidden[static_cast<size_t>(layer)];
-      std::copy_n(values.row(run.first_row + i), values.cols, hidden.data() + (position - first) * values.cols);
+      std::copy_n(values.row(run.first_row + i), values.cols,
+                  hidden.data() + (position - first) * values.cols);
     }
   }
 
@@ -111,7 +114,8 @@ Status LogitsRun::Allocate() {
 void LogitsRun::PlanStep(std::vector<Slice>& slices) {
   slices.clear();
   int64_t room = engine_.pass().limits().tokens, rows = engine_.pass().limits().logit_rows;
-  int64_t waiting = std::count_if(sequences_.begin(), sequences_.end(), [](const Sequence& s) { return s.pending() > 0; });
+  int64_t waiting =
+      std::count_if(sequences_.begin(), sequences_.end(), [](const Sequence& s) { return s.pending() > 0; });
   for (Sequence& s : sequences_) {
     if (s.pending() == 0) continue;
     const int64_t share = (room + waiting - 1) / waiting;
@@ -143,7 +147,8 @@ Status LogitsRun::Report(int64_t computed) {
   if (!request_.progress) return {};
   int64_t total = static_cast<int64_t>(sequences_.size()) * std::max<int64_t>(request_.greedy - 1, 0);
   for (const auto& ids : request_.ids) total += Length(ids);
-  if (!request_.progress(done_, total)) return MakeError(Code::kCancelled, "stopped after {} of {} tokens", done_, total);
+  if (!request_.progress(done_, total))
+    return MakeError(Code::kCancelled, "stopped after {} of {} tokens", done_, total);
   return {};
 }
 
@@ -151,7 +156,8 @@ Status LogitsRun::ComputeGiven() {
   HiddenCollector collector(engine_, sequences_, results_);
   std::vector<Slice> slices;
   for (PlanStep(slices); !slices.empty(); PlanStep(slices)) {
-    ASSIGN_OR_RETURN(const View<const float> logits, engine_.RunStep(slices, request_.hidden ? &collector : nullptr));
+    ASSIGN_OR_RETURN(const View<const float> logits,
+                     engine_.RunStep(slices, request_.hidden ? &collector : nullptr));
     CopyLogits(slices, logits);
     int64_t computed = 0;
     for (const Slice& slice : slices) computed += slice.count;
@@ -176,7 +182,8 @@ Status LogitsRun::Continue() {
     }
     for (size_t i = 0; i < sequences_.size(); ++i) {
       Sequence& s = sequences_[i];
-      const std::span<const float> row(logits.data() + static_cast<int64_t>(i) * vocab, static_cast<size_t>(vocab));
+      const std::span<const float> row(logits.data() + static_cast<int64_t>(i) * vocab,
+                                       static_cast<size_t>(vocab));
       ASSIGN_OR_RETURN(const BestLogit best, FindBest(row, static_cast<uint64_t>(s.length())));
       results_[i].greedy.push_back(best.id);
       s.tokens.push_back(best.id);
@@ -195,18 +202,20 @@ int64_t LogitsRequest::Positions(size_t i) const {
 Status CheckLogitsRequest(const ModelConfig& config, const LogitsRequest& request) {
   if (request.ids.empty()) return InvalidArgument("no ids are given");
   if (request.last < 0 || request.greedy < 0)
-    return InvalidArgument("numbers of positions and tokens are 0 or more, and {} and {} are asked for", request.last,
-                           request.greedy);
+    return InvalidArgument("numbers of positions and tokens are 0 or more, and {} and {} are asked for",
+                           request.last, request.greedy);
   for (size_t i = 0; i < request.ids.size(); ++i) {
     if (request.ids[i].empty()) return InvalidArgument("sequence {} has no ids", i);
     for (size_t j = 0; j < request.ids[i].size(); ++j)
       if (const int32_t id = request.ids[i][j]; id < 0 || id >= config.vocab_size)
-        return InvalidArgument("id {} at place {} of sequence {} is outside the vocabulary, which has ids 0 to {}", id,
-                               j, i, config.vocab_size - 1);
+        return InvalidArgument(
+            "id {} at place {} of sequence {} is outside the vocabulary, which has ids 0 to {}", id, j, i,
+            config.vocab_size - 1);
     const int64_t length = Length(request.ids[i]);
     if (length > config.max_position_embeddings || request.greedy > config.max_position_embeddings - length)
-      return InvalidArgument("sequence {} has {} tokens and {} more are asked for; the model has {} positions", i,
-                             length, request.greedy, config.max_position_embeddings);
+      return InvalidArgument(
+          "sequence {} has {} tokens and {} more are asked for; the model has {} positions", i, length,
+          request.greedy, config.max_position_embeddings);
   }
   return {};
 }
@@ -219,12 +228,14 @@ uint64_t LogitsResultBytes(const ModelConfig& config, const LogitsRequest& reque
   return positions * row * sizeof(float);
 }
 
-EngineOptions LogitsEngineOptions(EngineOptions options, const ModelConfig& config, const LogitsRequest& request) {
+EngineOptions LogitsEngineOptions(EngineOptions options, const ModelConfig& config,
+                                  const LogitsRequest& request) {
   options.sequences = static_cast<int64_t>(request.ids.size());
   if (options.context == 0) options.context = LongestWithContinuation(request);
   int64_t wanted = 0;
   for (size_t i = 0; i < request.ids.size(); ++i) wanted += request.Positions(i);
-  const int64_t affordable = std::max<int64_t>(kStepLogitBytes / (config.vocab_size * int64_t{sizeof(float)}), 1);
+  const int64_t affordable =
+      std::max<int64_t>(kStepLogitBytes / (config.vocab_size * int64_t{sizeof(float)}), 1);
   // The continuation takes a row of every sequence in each step.
   options.logit_rows = std::max(std::min(wanted, affordable), options.sequences);
   return options;
@@ -233,14 +244,16 @@ EngineOptions LogitsEngineOptions(EngineOptions options, const ModelConfig& conf
 Result<std::vector<SequenceLogits>> ComputeLogits(Engine& engine, const LogitsRequest& request) {
   RETURN_IF_ERROR(CheckLogitsRequest(engine.config(), request));
   if (const int64_t longest = LongestWithContinuation(request); longest > engine.context())
-    return InvalidArgument("the longest sequence has {} tokens with its continuation and the context is {}; raise "
-                           "--context or leave it out",
-                           longest, engine.context());
+    return InvalidArgument(
+        "the longest sequence has {} tokens with its continuation and the context is {}; raise "
+        "--context or leave it out",
+        longest, engine.context());
   const uint64_t bytes = LogitsResultBytes(engine.config(), request), available = AvailableMemoryBytes();
   if (bytes > available)
-    return ResourceExhausted("the results take {} bytes of memory and {} are available; ask for fewer positions "
-                             "(--last)",
-                             bytes, available);
+    return ResourceExhausted(
+        "the results take {} bytes of memory and {} are available; ask for fewer positions "
+        "(--last)",
+        bytes, available);
   LogitsRun run(engine, request);
   RETURN_IF_ERROR(run.Allocate());
   Status status = run.ComputeGiven();

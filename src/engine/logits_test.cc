@@ -57,7 +57,8 @@ TEST_P(LogitsOfGolden, BatchOfAllPrompts) {
     for (size_t i = 0; i < prompts_[p].positions.size(); ++i) {
       const float* got = results[p].logits.data() + prompts_[p].positions[i] * vocab;
       const float* want = prompts_[p].logits.data() + static_cast<int64_t>(i) * vocab;
-      for (int64_t v = 0; v < vocab; ++v) ASSERT_LE(std::fabs(got[v] - want[v]), kTolerance) << p << " " << i << " " << v;
+      for (int64_t v = 0; v < vocab; ++v)
+        ASSERT_LE(std::fabs(got[v] - want[v]), kTolerance) << p << " " << i << " " << v;
     }
     EXPECT_THAT(results[p].greedy, testing::ElementsAreArray(prompts_[p].greedy)) << "prompt " << p;
   }
@@ -115,11 +116,12 @@ TEST_P(LogitsOfGolden, BothFormsOfAttentionAgree) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Folders, LogitsOfGolden, testing::ValuesIn(golden::Folders()), [](const auto& folder) {
-  std::string name = folder.param;
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Folders, LogitsOfGolden, testing::ValuesIn(golden::Folders()),
+                         [](const auto& folder) {
+                           std::string name = folder.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 TEST(LogitsRequest, RefusalsNameTheCause) {
   const ModelConfig config = Must(LoadConfig(golden::Folder("v3-tiny-bf16")));
@@ -157,7 +159,8 @@ TEST(LogitsRequest, StopsWhenTheListenerSaysSo) {
   EngineOptions options;
   options.threads = 1;
   options.step_tokens = 20;
-  const auto engine = Must(Engine::Load(folder, LogitsEngineOptions(options, Must(LoadConfig(folder)), request)));
+  const auto engine =
+      Must(Engine::Load(folder, LogitsEngineOptions(options, Must(LoadConfig(folder)), request)));
   const auto result = ComputeLogits(*engine, request);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Code::kCancelled);
