@@ -4,27 +4,35 @@
 
 namespace hadal {
 
+namespace {
+
+nlohmann::ordered_json Message(const char* role, const std::string& text) {
+  return {{"role", role}, {"content", text}};
+}
+
+}  // namespace
+
 void Chat::Reset() {
   messages_ = nlohmann::ordered_json::array();
-  if (!system_.empty()) Add("system", system_);
+  if (!system_.empty()) messages_.push_back(Message("system", system_));
 }
 
-Result<Answer> Chat::Turn(const ShowText& show) {
+Result<std::string> Chat::Prompt(const std::string& text) const {
+  if (!template_) return text;
   nlohmann::ordered_json variables = variables_;
   variables["messages"] = messages_;
+  variables["messages"].push_back(Message("user", text));
   variables["add_generation_prompt"] = true;
-  ASSIGN_OR_RETURN(const std::string prompt, template_->RenderJson(JsonText(variables)));
-  return generator_.Complete(prompt, /*add_bos=*/false, show);
+  return template_->RenderJson(JsonText(variables));
 }
 
-Result<Answer> Chat::Say(std::string text, const ShowText& show) {
-  if (!template_) return generator_.Complete(text, /*add_bos=*/true, show);
-  Add("user", std::move(text));
-  Result<Answer> answer = Turn(show);
-  if (answer)
-    Add("assistant", answer->text);
-  else
-    messages_.erase(messages_.size() - 1);
+Result<Answer> Chat::Say(Generator& generator, const std::string& text, const ShowText& show) {
+  ASSIGN_OR_RETURN(const std::string prompt, Prompt(text));
+  ASSIGN_OR_RETURN(Answer answer, generator.Complete(prompt, /*add_bos=*/!template_, show));
+  if (template_) {
+    messages_.push_back(Message("user", text));
+    messages_.push_back(Message("assistant", answer.text));
+  }
   return answer;
 }
 

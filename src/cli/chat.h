@@ -20,18 +20,17 @@ namespace hadal {
 /// from outside.
 class Chat {
  public:
-  /// `variables`: a JSON object of further template variables. `generator` outlives the chat.
-  Chat(Generator& generator, std::optional<ChatTemplate> chat_template, nlohmann::ordered_json variables,
-       std::string system)
-      : generator_(generator),
-        template_(std::move(chat_template)),
-        variables_(std::move(variables)),
-        system_(std::move(system)) {
+  /// `variables`: a JSON object of further template variables.
+  Chat(std::optional<ChatTemplate> chat_template, nlohmann::ordered_json variables, std::string system)
+      : template_(std::move(chat_template)), variables_(std::move(variables)), system_(std::move(system)) {
     Reset();
   }
 
+  /// What the model is to read if the user says `text` next. The template's errors.
+  Result<std::string> Prompt(const std::string& text) const;
+
   /// The model's answer, which is kept with `text`, also if it was interrupted; after an error neither is.
-  Result<Answer> Say(std::string text, const ShowText& show);
+  Result<Answer> Say(Generator& generator, const std::string& text, const ShowText& show);
 
   /// Forgets all turns.
   void Reset();
@@ -44,22 +43,17 @@ class Chat {
   bool has_template() const { return template_.has_value(); }
 
  private:
-  void Add(const char* role, std::string text) {
-    messages_.push_back({{"role", role}, {"content", std::move(text)}});
-  }
-  Result<Answer> Turn(const ShowText& show);
-
-  Generator& generator_;
   std::optional<ChatTemplate> template_;
   nlohmann::ordered_json variables_;
   std::string system_;
-  nlohmann::ordered_json messages_;
+  nlohmann::ordered_json messages_;  // [{"role", "content"}]
 };
 
 /// Asks for lines at the terminal until /exit, Ctrl-D or the end of the input. `first` is put before the
 /// first message; `verbose`: figures after each answer. Errors of a turn are printed, and the conversation
 /// goes on.
-Result<int> RunRepl(Chat& chat, std::string first, InterruptGuard& interrupt, bool verbose);
+Result<int> RunRepl(Chat& chat, Generator& generator, std::string first, InterruptGuard& interrupt,
+                    bool verbose);
 
 /// "prompt 40 tokens (30 kept) in 0.10 s; answer 20 tokens in 0.50 s, 40.0 tokens/s".
 std::string FiguresLine(const Answer& answer);

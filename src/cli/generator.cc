@@ -71,6 +71,16 @@ std::string NameOf(FinishReason reason) {
 
 }  // namespace
 
+Result<std::vector<int32_t>> EncodePrompt(const Tokenizer& tokenizer, const ModelConfig& config,
+                                          std::string_view prompt, bool add_bos) {
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer.Encode(prompt));
+  const int64_t bos = config.bos_token_id;
+  if (add_bos && bos >= 0 && (ids.empty() || ids.front() != bos))
+    ids.insert(ids.begin(), static_cast<int32_t>(bos));
+  if (ids.empty()) return InvalidArgument("the prompt is empty");
+  return ids;
+}
+
 Generator::Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params,
                      std::function<bool()> interrupted, SamplerScratch scratch)
     : engine_(&engine),
@@ -84,16 +94,6 @@ Result<Generator> Generator::Create(Engine& engine, Tokenizer tokenizer, Samplin
   ASSIGN_OR_RETURN(SamplerScratch scratch, SamplerScratch::Create(engine.config().vocab_size));
   return Generator(engine, std::move(tokenizer), std::move(params), std::move(interrupted),
                    std::move(scratch));
-}
-
-Result<std::vector<int32_t>> Generator::Encode(std::string_view prompt, bool add_bos) const {
-  ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer_.Encode(prompt));
-  const int64_t bos = engine_->config().bos_token_id;
-  if (add_bos && bos >= 0 && (ids.empty() || ids.front() != bos))
-    ids.insert(ids.begin(), static_cast<int32_t>(bos));
-  if (ids.empty()) return InvalidArgument("the prompt is empty");
-  RETURN_IF_ERROR(engine_->CheckTokens(ids));
-  return ids;
 }
 
 /// All but the last step of the prompt, so that it can be interrupted; false if it was.
@@ -133,7 +133,8 @@ Result<FinishReason> Generator::Decode(Sampler& sampler, const ShowText& show, A
 
 Result<Answer> Generator::Complete(std::string_view prompt, bool add_bos, const ShowText& show) {
   const Clock::time_point start = Clock::now();
-  ASSIGN_OR_RETURN(std::vector<int32_t> ids, Encode(prompt, add_bos));
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids, EncodePrompt(tokenizer_, engine_->config(), prompt, add_bos));
+  RETURN_IF_ERROR(engine_->CheckTokens(ids));
   ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(params_, engine_->config().vocab_size));
   for (const int32_t id : ids) sampler.Observe(id, /*is_prompt=*/true);
   SetPrompt(sequence_, std::move(ids));

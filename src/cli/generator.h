@@ -27,22 +27,24 @@ struct Answer {
 /// Called with each piece of text as it becomes certain; an error ends the generation and is its outcome.
 using ShowText = std::function<Status(std::string_view piece)>;
 
+/// The ids of `prompt`, in which markers such as <｜User｜> are tokens. With `add_bos` the model's first
+/// token is put before it unless it is there. kInvalidArgument: there is none.
+Result<std::vector<int32_t>> EncodePrompt(const Tokenizer& tokenizer, const ModelConfig& config,
+                                          std::string_view prompt, bool add_bos);
+
 class Generator {
  public:
   /// `interrupted` is asked before each step; true ends the answer. `engine` outlives the generator.
   static Result<Generator> Create(Engine& engine, Tokenizer tokenizer, SamplingParams params,
                                   std::function<bool()> interrupted);
 
-  /// Answers `prompt`, in which markers such as <｜User｜> are tokens. With `add_bos` the model's first token
-  /// is put before it unless it is there. What the cache holds of the prompt before is not computed again.
-  /// kInvalidArgument: the prompt has no token or is longer than the context.
+  /// Answers `prompt`, encoded by EncodePrompt. What the cache holds of the prompt before is not computed
+  /// again. kInvalidArgument: the prompt has no token or is longer than the context.
   Result<Answer> Complete(std::string_view prompt, bool add_bos, const ShowText& show);
-
 
  private:
   Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params, std::function<bool()> interrupted,
             SamplerScratch scratch);
-  Result<std::vector<int32_t>> Encode(std::string_view prompt, bool add_bos) const;
   Result<bool> ComputePrompt();
   Result<FinishReason> Decode(Sampler& sampler, const ShowText& show, Answer& answer, bool& interrupted);
 

@@ -18,8 +18,12 @@ A line that ends in \ goes on in the next one. Ctrl-C stops an answer, or clears
 
 class Repl {
  public:
-  Repl(Chat& chat, std::string first, InterruptGuard& interrupt, bool verbose)
-      : chat_(chat), first_(std::move(first)), interrupt_(interrupt), verbose_(verbose) {}
+  Repl(Chat& chat, Generator& generator, std::string first, InterruptGuard& interrupt, bool verbose)
+      : chat_(chat),
+        generator_(generator),
+        first_(std::move(first)),
+        interrupt_(interrupt),
+        verbose_(verbose) {}
 
   Result<int> Run() {
     ASSIGN_OR_RETURN(LineEditor editor, LineEditor::Create(LineEditor::DefaultHistory(), interrupt_));
@@ -68,7 +72,7 @@ class Repl {
     interrupt_.Clear();
     Status written;
     const auto answer =
-        chat_.Say(first_.empty() ? text : first_ + "\n\n" + text, [&](std::string_view piece) {
+        chat_.Say(generator_, first_.empty() ? text : first_ + "\n\n" + text, [&](std::string_view piece) {
           written = Say(WithoutControls(piece));
           return written;
         });
@@ -87,6 +91,7 @@ class Repl {
   }
 
   Chat& chat_;
+  Generator& generator_;
   std::string first_;  // put before the first message
   InterruptGuard& interrupt_;
   bool verbose_;
@@ -94,8 +99,9 @@ class Repl {
 
 }  // namespace
 
-Result<int> RunRepl(Chat& chat, std::string first, InterruptGuard& interrupt, bool verbose) {
-  return Repl(chat, std::move(first), interrupt, verbose).Run();
+Result<int> RunRepl(Chat& chat, Generator& generator, std::string first, InterruptGuard& interrupt,
+                    bool verbose) {
+  return Repl(chat, generator, std::move(first), interrupt, verbose).Run();
 }
 
 }  // namespace hadal

@@ -1,6 +1,7 @@
 // hadal run: answers a prompt, or holds a conversation in the terminal.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -30,6 +31,7 @@ Examples:
   hadal run --raw --greedy --max-tokens 20 "The deep sea is")";
 
 constexpr size_t kMaxPromptBytes = size_t{64} << 20;
+constexpr int64_t kUsualContext = 4096;
 
 struct RunFlags {
   EngineFlags engine;
@@ -43,8 +45,7 @@ struct Prepared {
   Path folder;
   ModelConfig config;
   Tokenizer tokenizer;
-  std::optional<ChatTemplate> chat_template;
-  nlohmann::ordered_json variables;
+  Chat chat;
   std::string text;  // of --file
   std::string prompt;
   bool converse = false;
@@ -84,17 +85,35 @@ Result<Prepared> Prepare(const RunFlags& flags) {
   // Before the tokenizer: a folder that is no model is best named by what it lacks first.
   ASSIGN_OR_RETURN(ModelConfig config, LoadConfig(folder));
   ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(folder));
-  Prepared prepared{std::move(folder), std::move(config), std::move(tokenizer), {}, {}, {}, {}, false};
-  ASSIGN_OR_RETURN(prepared.chat_template, LoadTemplate(prepared.folder, flags.raw));
+  ASSIGN_OR_RETURN(std::optional<ChatTemplate> chat_template, LoadTemplate(folder, flags.raw));
   auto variables = ParseJsonText(flags.variables);
   if (!variables || !variables->is_object())
     return InvalidArgument("--variables takes a JSON object, such as {{\"thinking\": true}}, and is '{}'",
                            flags.variables.substr(0, 64));
-  prepared.variables = std::move(*variables);
   if (flags.raw && !flags.system.empty())
     return InvalidArgument("--system needs a chat template, and --raw goes without one");
+  Chat chat(std::move(chat_template), std::move(*variables), flags.system);
+  Prepared prepared{
+      std::move(folder), std::move(config), std::move(tokenizer), std::move(chat), {}, {}, false};
   RETURN_IF_ERROR(ReadPrompt(flags, prepared));
   return prepared;
+}
+
+/// The context in which a single prompt and its answer are to fit: what is asked for, else 4096 or as much
+/// more as they need. kInvalidArgument if the prompt does not fit; loading a large model first would take
+/// minutes.
+Result<int64_t> ContextFor(const Prepared& prepared, int64_t asked, int64_t max_tokens) {
+  ASSIGN_OR_RETURN(const std::string prompt, prepared.chat.Prompt(Joined(prepared.text, prepared.prompt)));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                   EncodePrompt(prepared.tokenizer, prepared.config, prompt, !prepared.chat.has_template()));
+  const int64_t tokens = static_cast<int64_t>(ids.size()), most = prepared.config.max_position_embeddings;
+  if (const int64_t limit = asked > 0 ? std::min(asked, most) : most; tokens >= limit)
+    return InvalidArgument(
+        "the prompt has {} tokens and leaves no room for an answer in a context of {}; shorten it "
+        "or raise --context (the model allows {})",
+        tokens, limit, most);
+  if (asked > 0) return asked;
+  return std::min(most, std::max(kUsualContext, tokens + std::min(max_tokens, kUsualContext)));
 }
 
 Status PrintJson(const Answer& answer, uint64_t seed) {
@@ -108,13 +127,13 @@ Status PrintJson(const Answer& answer, uint64_t seed) {
                "\n");
 }
 
-Result<int> AnswerOnce(Chat& chat, const Prepared& prepared, const RunFlags& flags, uint64_t seed) {
+Result<int> AnswerOnce(Generator& generator, Prepared& prepared, const RunFlags& flags, uint64_t seed) {
   const ShowText show = [](std::string_view piece) -> Status {
     RETURN_IF_ERROR(Print(IsTerminal(STDOUT_FILENO) ? WithoutControls(piece) : std::string(piece)));
     return FlushOutput();
   };
-  ASSIGN_OR_RETURN(const Answer answer,
-                   chat.Say(Joined(prepared.text, prepared.prompt), flags.json ? ShowText() : show));
+  ASSIGN_OR_RETURN(const Answer answer, prepared.chat.Say(generator, Joined(prepared.text, prepared.prompt),
+                                                          flags.json ? ShowText() : show));
   RETURN_IF_ERROR(flags.json ? PrintJson(answer, seed) : Print("\n"));
   RETURN_IF_ERROR(FlushOutput());
   if (flags.engine.verbose) PrintNote(FiguresLine(answer));
@@ -128,14 +147,17 @@ Result<int> RunVerb(const RunFlags& flags) {
   ASSIGN_OR_RETURN(const SamplingParams params,
                    ToSamplingParams(flags.sampling, prepared.folder, prepared.config.vocab_size));
   ASSIGN_OR_RETURN(EngineOptions options, ToEngineOptions(flags.engine));
+  if (!prepared.converse) {
+    ASSIGN_OR_RETURN(options.context, ContextFor(prepared, options.context, params.max_tokens));
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    LoadEngine(prepared.folder, options, flags.engine.verbose));
   InterruptGuard interrupt;
   ASSIGN_OR_RETURN(Generator generator, Generator::Create(*engine, prepared.tokenizer, params,
                                                           [&interrupt] { return interrupt.Requested(); }));
-  Chat chat(generator, std::move(prepared.chat_template), std::move(prepared.variables), flags.system);
-  if (prepared.converse) return RunRepl(chat, prepared.text, interrupt, flags.engine.verbose);
-  return AnswerOnce(chat, prepared, flags, params.seed);
+  if (prepared.converse)
+    return RunRepl(prepared.chat, generator, prepared.text, interrupt, flags.engine.verbose);
+  return AnswerOnce(generator, prepared, flags, params.seed);
 }
 
 }  // namespace
