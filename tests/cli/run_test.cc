@@ -97,6 +97,17 @@ TEST_F(RunVerb, StopBiasAndEndOfContext) {
   EXPECT_EQ(full["prompt_tokens"].get<int>() + full["generated_tokens"].get<int>(), 20);
 }
 
+TEST_F(RunVerb, ALongPromptGetsTheContextItNeeds) {
+  std::string config = (Model(), Contents("model/config.json"));
+  const std::string key = "\"max_position_embeddings\": ";
+  config.insert(config.find(key) + key.size(), "9");  // of thousands
+  Write("model/config.json", config);
+  Write("long.txt", std::string(10000, '%'));
+  const json answer = Json({"--file", File("long.txt"), "--ignore-eos", "--max-tokens", "3", "-v"});
+  EXPECT_GT(answer["prompt_tokens"], 4096);
+  EXPECT_EQ(answer["generated_tokens"], 3);
+}
+
 TEST_F(RunVerb, FlagBeforeEnvironmentBeforeFolder) {
   // generation_config.json has a temperature of 0.6; greedy answers do not depend on the seed.
   const auto ids = [&](std::vector<std::string> more, const char* temperature, const char* seed) {

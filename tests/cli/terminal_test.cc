@@ -130,5 +130,16 @@ TEST_F(Conversation, OneAnswerInATerminalShowsThePlanAndStops) {
   EXPECT_EQ(terminal.Wait(), 1) << "an interrupted answer";
 }
 
+TEST_F(Conversation, CtrlCWhileAFolderIsWrittenLeavesNothing) {
+  std::filesystem::create_directory(folder_ / "out");
+  Terminal terminal({"synth", "--shape", "v3-small", "--out", File("out/model")}, Home());
+  for (int i = 0; i < 1000 && std::filesystem::is_empty(folder_ / "out"); ++i) terminal.WaitFor("never shown", 0.005);
+  ASSERT_FALSE(std::filesystem::is_empty(folder_ / "out")) << terminal.shown();
+  terminal.Type("\x03");
+  EXPECT_EQ(terminal.Wait(), 2) << terminal.shown();
+  EXPECT_THAT(terminal.shown(), HasSubstr("hadal: "));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "out"));
+}
+
 }  // namespace
 }  // namespace hadal::e2e
