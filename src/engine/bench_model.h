@@ -62,8 +62,8 @@ struct BenchReport {
   uint64_t planned_bytes = 0;   // MemoryPlan::total
 };
 
-/// kInvalidArgument: a number out of range, or more positions than the model or engine.context has. kCancelled: progress said so.
-/// Else as Engine::Load.
+/// kInvalidArgument: a number out of range, or more positions than the model or engine.context has. kCancelled:
+/// progress said so. Else as Engine::Load.
 Result<BenchReport> BenchModel(const Path& dir, const BenchOptions& options);
 
 /// What the options ask for is in range, whatever the model.

@@ -212,8 +212,8 @@ TEST(BenchModel, TableNamesMachineAndLimits) {
   r.decode_share = 0.625;
   report.results = {r};
   const std::string table = BenchTable(report);
-  for (const char* part : {"a processor", "avx512", "1000 (900-1100)", "10.0 (9.5-11.0)", "62.5%", "prefill of bf16_gflops",
-                           "before", "after batch 4", "none"})
+  for (const char* part : {"a processor", "avx512", "1000 (900-1100)", "10.0 (9.5-11.0)", "62.5%",
+                           "prefill of bf16_gflops", "before", "after batch 4", "none"})
     EXPECT_THAT(table, HasSubstr(part));
 }
 

@@ -66,7 +66,8 @@ std::string BenchTable(const BenchReport& report) {
                                  report.threads, report.date);
   text += fmt::format("weights {}, loaded in {:.2f} s ({:.2f} GB/s), planned {:.2f} GB, peak {:.2f} GB\n\n",
                       report.weights, report.load_seconds, report.load_gbps,
-                      static_cast<double>(report.planned_bytes) / 1e9, static_cast<double>(report.peak_rss_bytes) / 1e9);
+                      static_cast<double>(report.planned_bytes) / 1e9,
+                      static_cast<double>(report.peak_rss_bytes) / 1e9);
   text += fmt::format("{:>5} {:>6} {:>6} {:>6} | {:>22} {:>6} | {:>22} {:>6} {:>9}\n", "batch", "depth", "prompt",
                       "decode", "prefill tokens/s", "share", "decode tokens/s", "share", "MB/token");
   for (const BatchResult& r : report.results)
