@@ -4,26 +4,23 @@
 
 MODEL ?= build/models/default
 PROMPT ?=
+export HADAL_PROMPT = $(PROMPT)
 
 .PHONY: run test test-asan test-tsan build setup clean
 
 run: build $(MODEL)
 	@build/release/hadal run --model "$(MODEL)" $(if $(PROMPT),"$$HADAL_PROMPT")
-export HADAL_PROMPT = $(PROMPT)
 
-test: build
+test: setup
+	@scripts/build.sh release
 	@ctest --preset release -j 2
 
-test-asan: setup
-	@scripts/build.sh asan
-	@ctest --preset asan -j 2 -LE end_to_end
-
-test-tsan: setup
-	@scripts/build.sh tsan
-	@ctest --preset tsan -j 2 -LE end_to_end
+test-asan test-tsan: test-%: setup
+	@scripts/build.sh $*
+	@ctest --preset $* -j 2 -LE end_to_end
 
 build: setup
-	@scripts/build.sh release
+	@scripts/build.sh release hadal
 
 setup:
 	@scripts/setup.sh

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Configures (once) and builds a preset; silent when there is nothing to do.
+# build.sh PRESET [TARGET…]: configures (once) and builds; silent when there is nothing to do.
 set -eu
 cd "$(dirname "$0")/.."
 preset=$1
+shift
 folder=build/$preset
 if [ ! -f "$folder/build.ninja" ]; then
   log=$(mktemp)
@@ -10,7 +11,7 @@ if [ ! -f "$folder/build.ninja" ]; then
   rm -f "$log"
 fi
 if [ -t 1 ]; then
-  ninja -C "$folder" -n 2>/dev/null | grep -q 'no work to do' || ninja -C "$folder"
+  ninja -C "$folder" -n "$@" 2>/dev/null | grep -q 'no work to do' || ninja -C "$folder" "$@"
 else
-  ninja -C "$folder" --quiet
+  ninja -C "$folder" --quiet "$@"
 fi
