@@ -1,6 +1,6 @@
 #!/bin/bash
-# Prints our rows of the table of speeds for shape S (v3-small): prefill 512 and decode 128 by format, batch and
-# depth, each with its share of what the machine reaches in the same run. The model is made of random weights first.
+# Prints our rows of the table of speeds for shape S (v3-small): prefill 512 and decode 128 by format, batch
+# and depth, each with its share of what the machine reaches in the same run. The model has random weights.
 #
 #   bench/model.sh [--threads N] [--repeat N] [--out DIR]
 #
@@ -20,14 +20,14 @@ while (($#)); do
     *) usage >&2; exit 2 ;;
   esac
 done
-[[ -x $hadal ]] || { echo "bench/model.sh: there is no $hadal; run make build, or name one in HADAL" >&2; exit 2; }
+[[ -x $hadal ]] || { echo "bench/model.sh: no $hadal; run make build, or set HADAL" >&2; exit 2; }
 
 mkdir -p "$out"
 model=$out/v3-small-bf16
 [[ -d $model ]] || "$hadal" synth --shape v3-small --weights bf16 --out "$model" >&2
 
-# One row per batch size, out of the table that the program prints. 4 and 8 bits are quantised at load, in groups of
-# 32, the head in 8 bits.
+# One row per batch size, out of the table that the program prints. 4 and 8 bits are quantised at load, in
+# groups of 32, the head in 8 bits.
 run() {
   local weights=$1 batches=$2 depth=$3 log=$out/$1-$3.txt
   "$hadal" bench model --model "$model" --weights "$weights" --batch "$batches" --depth "$depth" \
@@ -35,8 +35,8 @@ run() {
   awk -F'|' -v format="$weights" '
     NF == 3 && $1 ~ /^ +[0-9]/ {
       split($1, sizes, " "); split($2, prefill, " "); split($3, decode, " ")
-      printf "| %s | %s | %s | %s %s | %s | %s %s | %s |\n", format, sizes[1], sizes[2], prefill[1], prefill[2],
-             prefill[3], decode[1], decode[2], decode[3]
+      printf "| %s | %s | %s | %s %s | %s | %s %s | %s |\n", format, sizes[1], sizes[2], prefill[1],
+             prefill[2], prefill[3], decode[1], decode[2], decode[3]
     }' "$log"
 }
 

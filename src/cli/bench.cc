@@ -13,9 +13,11 @@
 namespace hadal {
 namespace {
 
-constexpr const char* kModelFooter = R"(At depth D each sequence has D tokens in the cache before the clock starts. Prefill computes --prompt tokens behind
-them, decode generates --generate tokens behind them; ids are random, of a fixed seed. Shares are of what this
-machine reaches in the same run: prefill of the arithmetic its format allows, decode of the memory bandwidth.)";
+constexpr const char* kModelFooter =
+    R"(At depth D each sequence has D tokens in the cache before the clock starts. Prefill computes --prompt
+tokens behind them, decode generates --generate tokens behind them; ids are random, of a fixed seed. Shares
+are of what this machine reaches in the same run: prefill of the arithmetic its format allows, decode of the
+memory bandwidth.)";
 
 struct BenchFlags {
   EngineFlags engine;
@@ -59,7 +61,8 @@ Result<int> RunBenchModel(const BenchFlags& flags) {
 }
 
 void AddBenchModel(CLI::App& bench, Action& action) {
-  CLI::App* verb = bench.add_subcommand("model", "Prefill and decode rates, and their share of this machine's limits");
+  CLI::App* verb =
+      bench.add_subcommand("model", "Prefill and decode rates, and their share of this machine's limits");
   const auto flags = std::make_shared<BenchFlags>();
   AddEngineFlags(*verb, flags->engine);
   const auto add = [&](const char* name, auto& value, const char* text) {
@@ -68,7 +71,8 @@ void AddBenchModel(CLI::App& bench, Action& action) {
   add("--prompt", flags->prompt, "Tokens of prompt to prefill");
   add("--generate", flags->generate, "Tokens to decode");
   add("--depth", flags->depth, "Tokens in the cache before");
-  add("--batch", flags->batches, "Sequences at once; several sizes are measured one after another")->delimiter(',');
+  add("--batch", flags->batches, "Sequences at once; several sizes are measured one after another")
+      ->delimiter(',');
   add("--repeat", flags->repeat, "Times each is measured");
   verb->add_flag("--json", flags->json, "Print one JSON object");
   verb->footer(kModelFooter);

@@ -28,8 +28,8 @@ double PrefillOperations(const ModelConfig& c, int64_t count, int64_t depth) {
   const double head = static_cast<double>(c.vocab_size * c.hidden_size);
   const double linears = static_cast<double>(CountParameters(c).active_without_embedding) - head;
   const double pairs = tokens * static_cast<double>(depth) + tokens * (tokens + 1) / 2;
-  const double pair = static_cast<double>(c.num_hidden_layers * 2 * c.num_attention_heads *
-                                          (c.qk_head_dim() + c.v_head_dim));
+  const double pair =
+      static_cast<double>(c.num_hidden_layers * 2 * c.num_attention_heads * (c.qk_head_dim() + c.v_head_dim));
   return 2 * linears * tokens + 2 * head + pair * pairs;
 }
 
@@ -45,7 +45,8 @@ double DecodeStepBytes(const ModelConfig& c, const Weights& weights, const KvCac
   const double expert = static_cast<double>(ExpertBytes(weights));
   const double one = static_cast<double>(weights.BytesPerToken(c));
   const double routed_in_one = static_cast<double>(MoeLayers(weights) * c.num_experts_per_tok);
-  const double embedding = static_cast<double>(weights.embedding.hidden * DTypeBits(weights.embedding.dtype) / 8);
+  const double embedding =
+      static_cast<double>(weights.embedding.hidden * DTypeBits(weights.embedding.dtype) / 8);
   const double latents = static_cast<double>(c.num_hidden_layers * cache.layer(0).row_bytes()) * positions;
   return one + (experts - routed_in_one) * expert + static_cast<double>(batch - 1) * embedding +
          static_cast<double>(batch) * latents;

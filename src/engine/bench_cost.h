@@ -11,14 +11,15 @@
 
 namespace hadal {
 
-/// Floating-point (or integer) operations of computing `count` prompt tokens of one sequence behind `depth` cached
-/// ones, with the logits of the last:
+/// Floating-point (or integer) operations of computing `count` prompt tokens of one sequence behind `depth`
+/// cached ones, with the logits of the last:
 ///
 ///   2 * (active parameters - head) * count + 2 * head
 ///     + layers * 2 H (n + r + v) * (count * depth + count (count + 1) / 2)
 ///
-/// The last term is causal attention in the plain form; 2 H (n + r + v) is 81,920 for DeepSeek-V3. That cached tokens
-/// are decompressed again for later chunks is this implementation's affair and does not count as work done.
+/// The last term is causal attention in the plain form; 2 H (n + r + v) is 81,920 for DeepSeek-V3. That
+/// cached tokens are decompressed again for later chunks is this implementation's affair and does not count
+/// as work done.
 double PrefillOperations(const ModelConfig& config, int64_t count, int64_t depth);
 
 /// The experts that steps read: each expert once a step and layer, however many tokens chose it.
@@ -50,8 +51,9 @@ struct ArithmeticLimit {
   double per_second;
 };
 
-/// By the inputs of the attention's output product, whose format the large products share: int8 for INT8 and INT4,
-/// bf16 for BF16 and FP8, f32 under --compute f32 and wherever the processor has no instruction for the format.
+/// By the inputs of the attention's output product, whose format the large products share: int8 for INT8 and
+/// INT4, bf16 for BF16 and FP8, f32 under --compute f32 and wherever the processor has no instruction for the
+/// format.
 ArithmeticLimit LimitOf(const Weights& weights, const MachineLimits& limits);
 
 }  // namespace hadal

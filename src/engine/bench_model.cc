@@ -19,7 +19,9 @@ constexpr int64_t kMaxTokens = int64_t{1} << 24;
 constexpr int64_t kMaxBatch = 4096;
 constexpr int64_t kMaxRepeat = 1000;
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 int32_t RandomId(const BenchOptions& options, int64_t vocab, size_t sequence, int64_t position) {
   const auto words = PhiloxAt(options.seed, sequence, static_cast<uint64_t>(position));
@@ -40,12 +42,18 @@ MachineLimits Mean(const std::vector<MachineLimits>& samples) {
 
 const char* FormatName(const LinearWeight& w) {
   switch (w.format) {
-    case WeightFormat::kF32: return "f32";
-    case WeightFormat::kF16: return "f16";
-    case WeightFormat::kBF16: return "bf16";
-    case WeightFormat::kFp8: return "fp8";
-    case WeightFormat::kInt8: return "int8";
-    case WeightFormat::kInt4: return "int4";
+    case WeightFormat::kF32:
+      return "f32";
+    case WeightFormat::kF16:
+      return "f16";
+    case WeightFormat::kBF16:
+      return "bf16";
+    case WeightFormat::kFp8:
+      return "fp8";
+    case WeightFormat::kInt8:
+      return "int8";
+    case WeightFormat::kInt4:
+      return "int4";
   }
   return "";
 }
@@ -59,7 +67,8 @@ class Progress {
   }
   Status Advance(std::string_view stage, int64_t tokens) {
     done_ += tokens;
-    if (options_.progress && !options_.progress(stage, static_cast<uint64_t>(done_), static_cast<uint64_t>(total_)))
+    if (options_.progress &&
+        !options_.progress(stage, static_cast<uint64_t>(done_), static_cast<uint64_t>(total_)))
       return Cancelled("the benchmark was stopped");
     return {};
   }
@@ -148,7 +157,8 @@ class BatchRun {
 };
 
 /// Everything of a batch but the limits and what follows from them.
-Result<BatchResult> MeasureBatch(Engine& engine, const BenchOptions& options, int64_t batch, Progress& progress) {
+Result<BatchResult> MeasureBatch(Engine& engine, const BenchOptions& options, int64_t batch,
+                                 Progress& progress) {
   const ModelConfig& config = engine.config();
   BatchResult result;
   result.batch = batch;
@@ -167,7 +177,8 @@ Result<BatchResult> MeasureBatch(Engine& engine, const BenchOptions& options, in
   if (moe_layers > 0) result.experts_per_layer = experts / static_cast<double>(moe_layers);
   // Step i attends to depth + i + 1 positions.
   const double positions = static_cast<double>(options.depth) + static_cast<double>(options.generate + 1) / 2;
-  result.step_bytes = DecodeStepBytes(config, engine.weights(), engine.pass().cache(), batch, experts, positions);
+  result.step_bytes =
+      DecodeStepBytes(config, engine.weights(), engine.pass().cache(), batch, experts, positions);
   result.prefill_operations =
       static_cast<double>(batch) * PrefillOperations(config, options.prompt, options.depth);
 
@@ -183,7 +194,8 @@ Result<BatchResult> MeasureBatch(Engine& engine, const BenchOptions& options, in
   return result;
 }
 
-void AddShares(const Weights& weights, const MachineLimits& before, const MachineLimits& after, BatchResult& r) {
+void AddShares(const Weights& weights, const MachineLimits& before, const MachineLimits& after,
+               BatchResult& r) {
   r.limits = Mean({before, after});
   const ArithmeticLimit limit = LimitOf(weights, r.limits);
   r.prefill_limit = limit.name;
@@ -193,7 +205,8 @@ void AddShares(const Weights& weights, const MachineLimits& before, const Machin
 }
 
 Status CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
-  if (value < low || value > high) return InvalidArgument("--{} is {}; it may be {} to {}", name, value, low, high);
+  if (value < low || value > high)
+    return InvalidArgument("--{} is {}; it may be {} to {}", name, value, low, high);
   return {};
 }
 
@@ -213,7 +226,8 @@ EngineOptions EngineOptionsOf(const BenchOptions& options) {
 /// What the memory allows of the preferred size, and at least what the last-level cache cannot hold.
 uint64_t ProbeBytes(const BenchOptions& options) {
   if (options.probe_bytes > 0) return options.probe_bytes;
-  return std::max(std::min(LimitProbe::PreferredBytes(), AvailableMemoryBytes() / 2), 4 * LastLevelCacheBytes());
+  return std::max(std::min(LimitProbe::PreferredBytes(), AvailableMemoryBytes() / 2),
+                  4 * LastLevelCacheBytes());
 }
 
 std::string UtcNow() {
@@ -239,12 +253,14 @@ Status ValidateBench(const BenchOptions& options) {
   RETURN_IF_ERROR(CheckRange("generate", options.generate, 1, kMaxTokens));
   RETURN_IF_ERROR(CheckRange("depth", options.depth, 0, kMaxTokens));
   RETURN_IF_ERROR(CheckRange("repeat", options.repeat, 1, kMaxRepeat));
-  if (options.batches.empty()) return InvalidArgument("--batch names no batch size; give one or more, as in 1,4,16");
+  if (options.batches.empty())
+    return InvalidArgument("--batch names no batch size; give one or more, as in 1,4,16");
   for (const int64_t batch : options.batches) RETURN_IF_ERROR(CheckRange("batch", batch, 1, kMaxBatch));
   const int64_t needed = options.depth + options.prompt + options.generate;
   if (options.engine.context > 0 && options.engine.context < needed)
-    return InvalidArgument("depth {} + prompt {} + generate {} = {} positions do not fit --context {}; leave it out",
-                           options.depth, options.prompt, options.generate, needed, options.engine.context);
+    return InvalidArgument(
+        "depth {} + prompt {} + generate {} = {} positions do not fit --context {}; leave it out",
+        options.depth, options.prompt, options.generate, needed, options.engine.context);
   return {};
 }
 
@@ -254,10 +270,10 @@ Result<BenchReport> BenchModel(const Path& dir, const BenchOptions& options) {
   report.date = UtcNow();
   ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(dir));
   if (options.depth + options.prompt + options.generate > config.max_position_embeddings)
-    return InvalidArgument("depth {} + prompt {} + generate {} = {} positions, and {} has max_position_embeddings {}",
-                           options.depth, options.prompt, options.generate,
-                           options.depth + options.prompt + options.generate, dir.string(),
-                           config.max_position_embeddings);
+    return InvalidArgument(
+        "depth {} + prompt {} + generate {} = {} positions, and {} has max_position_embeddings {}",
+        options.depth, options.prompt, options.generate, options.depth + options.prompt + options.generate,
+        dir.string(), config.max_position_embeddings);
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Load(dir, EngineOptionsOf(options)));
   const uint64_t peak_of_load = PeakResidentBytes();
   const LoadReport& load = engine->weights().report;
@@ -281,7 +297,8 @@ Result<BenchReport> BenchModel(const Path& dir, const BenchOptions& options) {
     report.results.push_back(result);
   }
   report.limits = Mean(report.limit_samples);
-  // The probe's memory was resident all along since the load, so what is left of a later peak is the engine's.
+  // The probe's memory was resident all along since the load, so what is left of a later peak is the
+  // engine's.
   report.peak_rss_bytes = std::max(peak_of_load, PeakResidentBytes() - probe.bytes());
   return report;
 }

@@ -11,10 +11,11 @@
 
 namespace hadal {
 
-/// At depth D each of `batch` sequences has D tokens in the cache, put there before the clock starts. Prefill then
-/// computes `prompt` tokens of each, in chunks of engine.step_tokens, with the logits of each one's last; decode
-/// computes `generate` steps of one generated token each, from D on again. Ids are random, from `seed`: what a model
-/// does with a token takes the same time whatever the token, and its routes are as spread as they get.
+/// At depth D each of `batch` sequences has D tokens in the cache, put there before the clock starts. Prefill
+/// then computes `prompt` tokens of each, in chunks of engine.step_tokens, with the logits of each one's
+/// last; decode computes `generate` steps of one generated token each, from D on again. Ids are random, from
+/// `seed`: what a model does with a token takes the same time whatever the token, and its routes are as
+/// spread as they get.
 struct BenchOptions {
   /// sequences and logit_rows follow from what is measured, and so does context where it is 0.
   EngineOptions engine;
@@ -24,9 +25,10 @@ struct BenchOptions {
   std::vector<int64_t> batches = {1};
   int64_t repeat = 5;
   uint64_t seed = 0;
-  uint64_t probe_bytes = 0;  // streamed to measure the bandwidth; 0: LimitProbe::PreferredBytes, less if it must
-  /// Called with how far it is: "loading" in bytes (which false does not stop), then "filling the cache", "prefill"
-  /// and "decode" in tokens of all of them together. False stops. Null: nobody listens.
+  uint64_t probe_bytes =
+      0;  // streamed to measure the bandwidth; 0: LimitProbe::PreferredBytes, less if it must
+  /// Called with how far it is: "loading" in bytes (which false does not stop), then "filling the cache",
+  /// "prefill" and "decode" in tokens of all of them together. False stops. Null: nobody listens.
   std::function<bool(std::string_view stage, uint64_t done, uint64_t total)> progress;
 };
 
@@ -58,12 +60,13 @@ struct BenchReport {
   MachineLimits limits;                      // their mean
   std::vector<BatchResult> results;
   double load_seconds = 0, load_gbps = 0;
-  uint64_t peak_rss_bytes = 0;  // the process's most, without the memory that is streamed to measure the bandwidth
-  uint64_t planned_bytes = 0;   // MemoryPlan::total
+  uint64_t peak_rss_bytes =
+      0;  // the process's most, without the memory that is streamed to measure the bandwidth
+  uint64_t planned_bytes = 0;  // MemoryPlan::total
 };
 
-/// kInvalidArgument: a number out of range, or more positions than the model or engine.context has. kCancelled:
-/// progress said so. Else as Engine::Load.
+/// kInvalidArgument: a number out of range, or more positions than the model or engine.context has.
+/// kCancelled: progress said so. Else as Engine::Load.
 Result<BenchReport> BenchModel(const Path& dir, const BenchOptions& options);
 
 /// What the options ask for is in range, whatever the model.

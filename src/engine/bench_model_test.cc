@@ -38,7 +38,8 @@ TEST(BenchModel, SpreadIsOfSortedValues) {
 TEST(BenchModel, PrefillOperationsByHand) {
   const Result<ModelConfig> config = LoadConfig(Folder("v3-tiny-bf16"));
   ASSERT_TRUE(config) << config.error().message;
-  // 329,200 active parameters without the head's 65,536; 4 layers * 2 * 8 heads * (16 + 8 + 16) a pair of tokens.
+  // 329,200 active parameters without the head's 65,536; 4 layers * 2 * 8 heads * (16 + 8 + 16) a pair of
+  // tokens.
   EXPECT_EQ(PrefillOperations(*config, 10, 0), 2.0 * 329200 * 10 + 2 * 65536 + 2560 * 55);
   EXPECT_EQ(PrefillOperations(*config, 10, 5), 2.0 * 329200 * 10 + 2 * 65536 + 2560 * (55 + 50));
 }
@@ -50,17 +51,18 @@ TEST(BenchModel, DecodeBytesByHand) {
   const auto engine = Engine::Load(Folder("v3-tiny-bf16"), options);
   ASSERT_TRUE(engine) << engine.error().message;
   const auto bytes = [&](int64_t batch, double experts, double positions) {
-    return DecodeStepBytes((*engine)->config(), (*engine)->weights(), (*engine)->pass().cache(), batch, experts,
-                           positions);
+    return DecodeStepBytes((*engine)->config(), (*engine)->weights(), (*engine)->pass().cache(), batch,
+                           experts, positions);
   };
-  // Attention, two bytes a weight: 46,080 with the 40 outputs of kv_down padded to 48, and 336 floats of norms, in
-  // four layers; a dense network of 49,152; three times router 2,048, 16 floats of bias, and shared and four routed
-  // experts of 6,144; head 65,536, the final norm's 128 floats, a row of the embedding.
-  const double one = 4 * (2 * 46080 + 4 * 336) + 2 * 49152 + 3 * (2 * 2048 + 4 * 16 + 2 * 5 * 6144) + 2 * 65536 +
-                     4 * 128 + 2 * 128;
+  // Attention, two bytes a weight: 46,080 with the 40 outputs of kv_down padded to 48, and 336 floats of
+  // norms, in four layers; a dense network of 49,152; three times router 2,048, 16 floats of bias, and shared
+  // and four routed experts of 6,144; head 65,536, the final norm's 128 floats, a row of the embedding.
+  const double one = 4 * (2 * 46080 + 4 * 336) + 2 * 49152 + 3 * (2 * 2048 + 4 * 16 + 2 * 5 * 6144) +
+                     2 * 65536 + 4 * 128 + 2 * 128;
   EXPECT_EQ(bytes(1, 12, 0), one);
   EXPECT_EQ(static_cast<double>((*engine)->weights().BytesPerToken((*engine)->config())), one);
-  // Eight experts more, a second row of the embedding, and seven latents of 40 bf16 in four layers for two tokens.
+  // Eight experts more, a second row of the embedding, and seven latents of 40 bf16 in four layers for two
+  // tokens.
   EXPECT_EQ(bytes(2, 20, 7), one + 8 * 2 * 6144 + 256 + 2 * 7 * 4 * 40 * 2);
 }
 
@@ -86,8 +88,10 @@ TEST(BenchModel, ReportHasEveryFieldAndIsSane) {
     const Result<BenchReport> report = BenchModel(Folder(folder), Small());
     ASSERT_TRUE(report) << report.error().message;
     const nlohmann::json json = nlohmann::json::parse(BenchJson(*report));
-    for (const char* limit : {"read_gbps", "f32_gflops"}) EXPECT_GT(json.at("limits").at(limit).get<double>(), 0);
-    for (const char* limit : {"bf16_gflops", "int8_gops"}) EXPECT_GE(json.at("limits").at(limit).get<double>(), 0);
+    for (const char* limit : {"read_gbps", "f32_gflops"})
+      EXPECT_GT(json.at("limits").at(limit).get<double>(), 0);
+    for (const char* limit : {"bf16_gflops", "int8_gops"})
+      EXPECT_GE(json.at("limits").at(limit).get<double>(), 0);
     EXPECT_EQ(json.at("limits").at("samples").size(), 3u);
     EXPECT_EQ(json.at("threads"), 2);
     ASSERT_EQ(json.at("results").size(), 2u);
@@ -97,15 +101,18 @@ TEST(BenchModel, ReportHasEveryFieldAndIsSane) {
       EXPECT_EQ(result.at("depth"), 9);
       ExpectSpread(result.at("prefill_tps"));
       ExpectSpread(result.at("decode_tps"));
-      for (const char* key : {"prefill_share", "decode_share", "read_gbps", "bytes_per_token", "experts_per_layer"})
+      for (const char* key :
+           {"prefill_share", "decode_share", "read_gbps", "bytes_per_token", "experts_per_layer"})
         EXPECT_GT(result.at(key).get<double>(), 0) << key;
       EXPECT_DOUBLE_EQ(result.at("bytes_per_step").get<double>(),
                        result.at("bytes_per_token").get<double>() * result.at("batch").get<double>());
     }
     EXPECT_EQ(json.at("results")[0].at("batch"), 1);
     EXPECT_EQ(json.at("results")[1].at("batch"), 3);
-    // Three tokens read more than one, and less than three times as much: they share all but experts and latents.
-    const double one = json.at("results")[0].at("bytes_per_step"), three = json.at("results")[1].at("bytes_per_step");
+    // Three tokens read more than one, and less than three times as much: they share all but experts and
+    // latents.
+    const double one = json.at("results")[0].at("bytes_per_step"),
+                 three = json.at("results")[1].at("bytes_per_step");
     EXPECT_GT(three, one);
     EXPECT_LT(three, 3 * one);
     EXPECT_GT(json.at("load").at("seconds").get<double>(), 0);

@@ -13,7 +13,8 @@ namespace {
 
 constexpr int64_t kChunk = int64_t{1} << 20;  // bytes a thread takes at a time
 constexpr int kPasses = 7;
-// Rounds of a unit of arithmetic, about a millisecond: long against a fork, short against a scheduler's slice.
+// Rounds of a unit of arithmetic, about a millisecond: long against a fork, short against a scheduler's
+// slice.
 constexpr int64_t kRounds = 1 << 18;
 constexpr int64_t kUnitsPerThread = 8;
 

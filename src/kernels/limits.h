@@ -8,7 +8,8 @@
 
 namespace hadal {
 
-/// 1e9 bytes or operations a second, by all threads together; a multiplication and an addition are two operations.
+/// 1e9 bytes or operations a second, by all threads together; a multiplication and an addition are two
+/// operations.
 struct MachineLimits {
   double read_gbps = 0;    // memory streamed once, without reuse
   double f32_gflops = 0;   // fused multiply-add in registers
@@ -22,13 +23,15 @@ class LimitProbe {
   /// The buffer that Create takes where memory allows: 1 GiB, and at least 8 times the last-level cache.
   static uint64_t PreferredBytes();
 
-  /// Memory of `bytes` (rounded up to MiB) is taken and touched, so that it is resident from here on. The read
-  /// bandwidth is the memory's only if `bytes` is well above the last-level cache. `pool` must outlive the probe.
+  /// Memory of `bytes` (rounded up to MiB) is taken and touched, so that it is resident from here on. The
+  /// read bandwidth is the memory's only if `bytes` is well above the last-level cache. `pool` must outlive
+  /// the probe.
   static Result<LimitProbe> Create(ThreadPool& pool, uint64_t bytes);
 
   uint64_t bytes() const { return buffer_.size(); }
 
-  /// The medians of several passes, about half a second in all: what the neighbours leave now, not the best ever.
+  /// The medians of several passes, about half a second in all: what the neighbours leave now, not the best
+  /// ever.
   MachineLimits Measure() const;
 
  private:

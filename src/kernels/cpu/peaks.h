@@ -1,5 +1,6 @@
-// Loops that do nothing but load memory or compute in registers: what one target can reach at most. HADAL_TARGET
-// names the target's namespace. Included by peaks_*.cc alone; everything has internal linkage but the table.
+// Loops that do nothing but load memory or compute in registers: what one target can reach at most.
+// HADAL_TARGET names the target's namespace. Included by peaks_*.cc alone; everything has internal linkage
+// but the table.
 #pragma once
 
 #if defined(__x86_64__)
@@ -52,7 +53,8 @@ uint64_t Read(const std::byte* bytes, int64_t count) {
   return all;
 }
 
-/// `rounds` times kChains independent accumulators, each changed by step(sum, a, b). Returns the operations done.
+/// `rounds` times kChains independent accumulators, each changed by step(sum, a, b). Returns the operations
+/// done.
 template <typename Vector, typename Step>
 inline __attribute__((always_inline)) int64_t RunChains(int64_t rounds, int64_t operations, Step&& step) {
   Vector sums[kChains] = {}, a = {}, b = {};
@@ -68,54 +70,57 @@ inline __attribute__((always_inline)) int64_t RunChains(int64_t rounds, int64_t 
 }
 
 int64_t F32(int64_t rounds) {
-  return RunChains<Floats>(rounds, 2 * kLanes, [](Floats sum, Floats a, Floats b) __attribute__((always_inline)) {
+  return RunChains<Floats>(
+      rounds, 2 * kLanes, [](Floats sum, Floats a, Floats b) __attribute__((always_inline)) {
 #if defined(__AVX512F__)
-    return reinterpret_cast<Floats>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b),
-                                                    reinterpret_cast<__m512>(sum)));
+        return reinterpret_cast<Floats>(_mm512_fmadd_ps(
+            reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(sum)));
 #elif defined(__FMA__)
-    return reinterpret_cast<Floats>(_mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b),
-                                                    reinterpret_cast<__m256>(sum)));
+        return reinterpret_cast<Floats>(_mm256_fmadd_ps(
+            reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(sum)));
 #elif defined(__aarch64__)
-    for (int i = 0; i < kLanes; ++i) sum[i] = __builtin_fmaf(a[i], b[i], sum[i]);
-    return sum;
+        for (int i = 0; i < kLanes; ++i) sum[i] = __builtin_fmaf(a[i], b[i], sum[i]);
+        return sum;
 #else
-    return a * b + sum;
+        return a * b + sum;
 #endif
-  });
+      });
 }
 
 #if defined(__AVX512BF16__)
 int64_t BF16(int64_t rounds) {
-  return RunChains<Floats>(rounds, 4 * kLanes, [](Floats sum, Floats a, Floats b) __attribute__((always_inline)) {
-    return reinterpret_cast<Floats>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a),
-                                                     reinterpret_cast<__m512bh>(b)));
-  });
+  return RunChains<Floats>(
+      rounds, 4 * kLanes, [](Floats sum, Floats a, Floats b) __attribute__((always_inline)) {
+        return reinterpret_cast<Floats>(_mm512_dpbf16_ps(
+            reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
+      });
 }
 #endif
 
 #if defined(__AVX512VNNI__)
 int64_t Int8(int64_t rounds) {
-  return RunChains<Words>(rounds, 8 * kLanes, [](Words sum, Words a, Words b) __attribute__((always_inline)) {
-    return reinterpret_cast<Words>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a),
-                                                       reinterpret_cast<__m512i>(b)));
-  });
+  return RunChains<Words>(
+      rounds, 8 * kLanes, [](Words sum, Words a, Words b) __attribute__((always_inline)) {
+        return reinterpret_cast<Words>(_mm512_dpbusd_epi32(
+            reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+      });
 }
 #endif
 
 }  // namespace
 
 const PeakKernels& Peaks() {
-  static constexpr PeakKernels kPeaks{
-      Read, F32,
+  static constexpr PeakKernels kPeaks {
+    Read, F32,
 #if defined(__AVX512BF16__)
-      BF16,
+        BF16,
 #else
-      nullptr,
+        nullptr,
 #endif
 #if defined(__AVX512VNNI__)
-      Int8,
+        Int8,
 #else
-      nullptr,
+        nullptr,
 #endif
   };
   return kPeaks;

@@ -9,8 +9,8 @@ namespace hadal {
 struct PeakKernels {
   /// Reads `count` bytes, a multiple of 512, and returns something that depends on all of them.
   uint64_t (*read)(const std::byte* bytes, int64_t count);
-  /// Multiply and add in registers for `rounds` rounds; returns the operations done, an addition and a multiplication
-  /// being two. Null where the target has no such instruction.
+  /// Multiply and add in registers for `rounds` rounds; returns the operations done, an addition and a
+  /// multiplication being two. Null where the target has no such instruction.
   int64_t (*f32)(int64_t rounds);
   int64_t (*bf16)(int64_t rounds);  // vdpbf16ps
   int64_t (*int8)(int64_t rounds);  // vpdpbusd
