@@ -74,6 +74,7 @@ Status ReadPrompt(const RunFlags& flags, Prepared& prepared) {
   prepared.converse = IsTerminal(STDIN_FILENO) && !flags.json;
   if (!IsTerminal(STDIN_FILENO)) {
     ASSIGN_OR_RETURN(prepared.prompt, ReadAll(stdin, kMaxPromptBytes, "the prompt"));
+    if (prepared.prompt.ends_with('\n')) prepared.prompt.pop_back();  // what echo adds
   }
   if (!prepared.converse && prepared.prompt.empty() && prepared.text.empty())
     return InvalidArgument("there is no prompt; give one as an argument, with --file or on standard input");

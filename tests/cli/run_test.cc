@@ -62,13 +62,14 @@ TEST_F(RunVerb, StreamedTextIsTheAnswersText) {
 TEST_F(RunVerb, PromptFromInputFileAndSystem) {
   Write("file.txt", "Hello");
   const json argument = Json({"--greedy", "--max-tokens", "4", "Hello"});
-  EXPECT_EQ(Json({"--greedy", "--max-tokens", "4"}, {.input = "Hello"})["ids"], argument["ids"]);
+  EXPECT_EQ(Json({"--greedy", "--max-tokens", "4"}, {.input = "Hello\n"})["ids"], argument["ids"]);
   EXPECT_EQ(Json({"--greedy", "--max-tokens", "4", "--file", File("file.txt")})["ids"], argument["ids"]);
   const json both = Json({"--greedy", "--max-tokens", "4", "--file", File("file.txt"), "more"});
   EXPECT_EQ(both["prompt_tokens"], Json({"--greedy", "--max-tokens", "4", "Hello\n\nmore"})["prompt_tokens"]);
   EXPECT_GT(Json({"--greedy", "--max-tokens", "4", "--system", "Be brief.", "Hello"})["prompt_tokens"],
             argument["prompt_tokens"]);
   ExpectFailure(Hadal({"run", "--model", Model()}), "there is no prompt");
+  EXPECT_GT(Json({"--greedy", "--max-tokens", "4", "synth"})["prompt_tokens"], 3) << "a verb's name as a prompt";
 }
 
 TEST_F(RunVerb, RawContinuesTheTextAfterTheFirstToken) {
