@@ -31,12 +31,18 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::Work(int worker) {
-  for (;;) {
-    const int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
-    if (index >= count_) return;
-    call_(context_, index, worker);
+void ThreadPool::Work(int worker, uint32_t generation) {
+  uint32_t finished = 0;
+  uint64_t tickets = tickets_.load(std::memory_order_acquire);
+  while (tickets >> 32 == generation && static_cast<uint32_t>(tickets) != 0) {
+    if (!tickets_.compare_exchange_weak(tickets, tickets - 1, std::memory_order_acq_rel, std::memory_order_acquire))
+      continue;
+    // The loop cannot end before this index is done, so its fields stay as they are.
+    call_(context_, count_ - static_cast<uint32_t>(tickets), worker);
+    ++finished;
+    tickets = tickets_.load(std::memory_order_acquire);
   }
+  if (finished > 0 && unfinished_.fetch_sub(finished, std::memory_order_acq_rel) == finished) unfinished_.notify_one();
 }
 
 void ThreadPool::WorkerMain(int worker) {
@@ -53,28 +59,29 @@ void ThreadPool::WorkerMain(int worker) {
     }
     seen = now;
     if (stop_) return;
-    Work(worker);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    Work(worker, now);
   }
 }
 
 void ThreadPool::Run(int64_t count, Call call, void* context) {
+  HADAL_CHECK(count <= INT32_MAX, "a loop of {}", count);
   count_ = count;
   call_ = call;
   context_ = context;
-  next_.store(0, std::memory_order_relaxed);
-  running_.store(static_cast<uint32_t>(threads_ - 1), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
+  const uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  unfinished_.store(static_cast<uint32_t>(count), std::memory_order_relaxed);
+  tickets_.store(uint64_t{generation} << 32 | static_cast<uint32_t>(count), std::memory_order_release);
+  generation_.store(generation, std::memory_order_release);
   generation_.notify_all();
-  Work(0);
-  uint32_t left = running_.load(std::memory_order_acquire);
+  Work(0, generation);
+  uint32_t left = unfinished_.load(std::memory_order_acquire);
   for (int spin = 0; left != 0 && spin < kSpins; ++spin) {
     Pause();
-    left = running_.load(std::memory_order_acquire);
+    left = unfinished_.load(std::memory_order_acquire);
   }
   while (left != 0) {
-    running_.wait(left, std::memory_order_acquire);
-    left = running_.load(std::memory_order_acquire);
+    unfinished_.wait(left, std::memory_order_acquire);
+    left = unfinished_.load(std::memory_order_acquire);
   }
 }
 

@@ -40,18 +40,20 @@ class ThreadPool {
  private:
   using Call = void (*)(void* context, int64_t index, int worker);
   void Run(int64_t count, Call call, void* context);
-  void Work(int worker);
+  void Work(int worker, uint32_t generation);
   void WorkerMain(int worker);
 
   const int threads_;
   std::vector<std::thread> workers_;
-  alignas(64) std::atomic<int64_t> next_{0};
+  /// The loop's generation in the upper half, indices not yet handed out in the lower. A loop ends when its indices
+  /// are done, not when every worker has looked: one that wakes late finds another generation, and takes nothing.
+  alignas(64) std::atomic<uint64_t> tickets_{0};
   alignas(64) std::atomic<uint32_t> generation_{0};
-  alignas(64) std::atomic<uint32_t> running_{0};
+  alignas(64) std::atomic<uint32_t> unfinished_{0};  // indices not yet done
   int64_t count_ = 0;
   Call call_ = nullptr;
   void* context_ = nullptr;
-  bool stop_ = false;
+  std::atomic<bool> stop_{false};
 };
 
 }  // namespace hadal

@@ -22,6 +22,8 @@ struct Variant {
   std::string folder;
   ComputeMode compute = ComputeMode::kAuto;
   WeightChoice weights = WeightChoice::kAsStored;
+
+  friend void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.name; }
 };
 
 std::vector<Variant> Variants() {

@@ -20,6 +20,8 @@ struct Gate {
   double relative_l2;      // at most
   double argmax_changed;   // share of positions, at most
   double routing_changed;  // share of (token, layer) whose expert set differs from the f32 run's, at most
+
+  friend void PrintTo(const Gate& gate, std::ostream* out) { *out << gate.folder; }
 };
 
 /// Expert sets of a pass, one after the other.
