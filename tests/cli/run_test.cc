@@ -69,7 +69,8 @@ TEST_F(RunVerb, PromptFromInputFileAndSystem) {
   EXPECT_GT(Json({"--greedy", "--max-tokens", "4", "--system", "Be brief.", "Hello"})["prompt_tokens"],
             argument["prompt_tokens"]);
   ExpectFailure(Hadal({"run", "--model", Model()}), "there is no prompt");
-  EXPECT_GT(Json({"--greedy", "--max-tokens", "4", "synth"})["prompt_tokens"], 3) << "a verb's name as a prompt";
+  EXPECT_GT(Json({"--greedy", "--max-tokens", "4", "synth"})["prompt_tokens"], 3)
+      << "a verb's name as a prompt";
 }
 
 TEST_F(RunVerb, RawContinuesTheTextAfterTheFirstToken) {

@@ -133,7 +133,8 @@ TEST_F(Conversation, OneAnswerInATerminalShowsThePlanAndStops) {
 TEST_F(Conversation, CtrlCWhileAFolderIsWrittenLeavesNothing) {
   std::filesystem::create_directory(folder_ / "out");
   Terminal terminal({"synth", "--shape", "v3-small", "--out", File("out/model")}, Home());
-  for (int i = 0; i < 1000 && std::filesystem::is_empty(folder_ / "out"); ++i) terminal.WaitFor("never shown", 0.005);
+  for (int i = 0; i < 1000 && std::filesystem::is_empty(folder_ / "out"); ++i)
+    terminal.WaitFor("never shown", 0.005);
   ASSERT_FALSE(std::filesystem::is_empty(folder_ / "out")) << terminal.shown();
   terminal.Type("\x03");
   EXPECT_EQ(terminal.Wait(), 2) << terminal.shown();
