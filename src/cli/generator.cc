@@ -1,5 +1,7 @@
 #include "cli/generator.h"
 
+#include <algorithm>
+
 #include <unistd.h>
 
 #include <chrono>
@@ -65,6 +67,10 @@ std::string NameOf(FinishReason reason) {
       return "length";
     case FinishReason::kContext:
       return "context";
+    case FinishReason::kCancelled:
+      return "cancelled";
+    case FinishReason::kError:
+      return "error";
   }
   return {};
 }
@@ -91,7 +97,9 @@ Generator::Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params,
 
 Result<Generator> Generator::Create(Engine& engine, Tokenizer tokenizer, SamplingParams params,
                                     std::function<bool()> interrupted) {
-  ASSIGN_OR_RETURN(SamplerScratch scratch, SamplerScratch::Create(engine.config().vocab_size));
+  // Models round their vocabulary up; an id that no token has is never drawn.
+  const int64_t vocab = std::min<int64_t>(engine.config().vocab_size, tokenizer.vocab_size());
+  ASSIGN_OR_RETURN(SamplerScratch scratch, SamplerScratch::Create(vocab));
   return Generator(engine, std::move(tokenizer), std::move(params), std::move(interrupted),
                    std::move(scratch));
 }
@@ -135,7 +143,7 @@ Result<Answer> Generator::Complete(std::string_view prompt, bool add_bos, const 
   const Clock::time_point start = Clock::now();
   ASSIGN_OR_RETURN(std::vector<int32_t> ids, EncodePrompt(tokenizer_, engine_->config(), prompt, add_bos));
   RETURN_IF_ERROR(engine_->CheckTokens(ids));
-  ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(params_, engine_->config().vocab_size));
+  ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(params_, scratch_.vocab_size()));
   for (const int32_t id : ids) sampler.Observe(id, /*is_prompt=*/true);
   SetPrompt(sequence_, std::move(ids));
   Answer answer;

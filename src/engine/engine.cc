@@ -17,6 +17,17 @@ struct Loading {
   MemoryPlan plan;
 };
 
+StepLimits LimitsFor(const EngineOptions& options, int64_t context) {
+  StepLimits limits;
+  limits.context = context;
+  limits.tokens = std::min(options.step_tokens, context * options.sequences);
+  limits.logit_rows = std::min(options.logit_rows, limits.tokens);
+  limits.block_size = options.block_size;
+  // Each sequence may leave its last block part empty.
+  limits.cache_tokens = options.sequences * ((context + limits.block_size - 1) / limits.block_size) * limits.block_size;
+  return limits;
+}
+
 Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
   Loading loading;
   ASSIGN_OR_RETURN(loading.config, LoadConfig(dir));
@@ -27,30 +38,38 @@ Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
     return InvalidArgument("a context of {} tokens was asked for, and {} has max_position_embeddings {}",
                            options.context, dir.string(), config.max_position_embeddings);
   loading.threads = options.threads > 0 ? options.threads : UsableProcessors();
-  StepLimits& limits = loading.limits;
-  limits.context = options.context > 0 ? options.context : std::min<int64_t>(4096, config.max_position_embeddings);
-  limits.tokens = std::min(options.step_tokens, limits.context * options.sequences);
-  limits.logit_rows = std::min(options.logit_rows, limits.tokens);
-  limits.block_size = options.block_size;
-  // Each sequence may leave its last block part empty.
-  limits.cache_tokens = options.sequences * ((limits.context + limits.block_size - 1) / limits.block_size) *
-                        limits.block_size;
+  loading.limits = LimitsFor(options, options.context > 0
+                                          ? options.context
+                                          : std::min<int64_t>(4096, config.max_position_embeddings));
   loading.cache_bf16 = options.load.compute == ComputeMode::kAuto;
-  loading.plan = ForwardPass::Plan(config, limits, loading.cache_bf16, loading.threads);
+  loading.plan = ForwardPass::Plan(config, loading.limits, loading.cache_bf16, loading.threads);
   ASSIGN_OR_RETURN(loading.plan.weights, PlanWeights(config, *loading.checkpoint, options.load));
   return loading;
 }
 
 std::string Gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9); }
 
-/// The cheapest changes that would make the plan fit `available`; empty if none does.
+/// The plan with a context of `context` tokens instead.
+uint64_t TotalWithContext(const Loading& loading, const EngineOptions& options, int64_t context) {
+  StepLimits limits = LimitsFor(options, context);
+  MemoryPlan plan = ForwardPass::Plan(loading.config, limits, loading.cache_bf16, loading.threads);
+  plan.weights = loading.plan.weights;
+  return plan.total();
+}
+
+/// The cheapest changes that would make the plan fit `available`.
 std::string WhatWouldFit(const Loading& loading, const EngineOptions& options, uint64_t available) {
-  const uint64_t fixed = loading.plan.total() - loading.plan.cache;
-  const uint64_t per_token = loading.plan.cache / static_cast<uint64_t>(std::max<int64_t>(loading.limits.cache_tokens, 1));
-  if (fixed < available && per_token > 0) {
-    const uint64_t tokens = (available - fixed) / per_token / static_cast<uint64_t>(options.sequences);
-    if (tokens >= 256) return fmt::format("; a context of {} tokens would fit (--context {})", tokens / 64 * 64, tokens / 64 * 64);
+  int64_t fits = 0;  // the largest context, in blocks of 64, that fits
+  for (int64_t low = 1, high = loading.limits.context / 64; low <= high;) {
+    const int64_t middle = (low + high) / 2;
+    if (TotalWithContext(loading, options, middle * 64) <= available) {
+      fits = middle * 64;
+      low = middle + 1;
+    } else {
+      high = middle - 1;
+    }
   }
+  if (fits >= 256) return fmt::format("; a context of {} tokens would fit (--context {})", fits, fits);
   for (const auto& [choice, name] : {std::pair{WeightChoice::kInt8, "int8"}, std::pair{WeightChoice::kInt4, "int4"}}) {
     LoadOptions smaller = options.load;
     smaller.weights = choice;
@@ -59,7 +78,7 @@ std::string WhatWouldFit(const Loading& loading, const EngineOptions& options, u
       return fmt::format("; with --weights {} it would take {}", name,
                          Gigabytes(loading.plan.total() - loading.plan.weights + *weights));
   }
-  return "; no weight format makes it fit: take a machine with more memory";
+  return "; neither a context of 256 tokens nor 4-bit weights make it fit: take a machine with more memory";
 }
 
 Status CheckMemory(const Path& dir, const Loading& loading, const EngineOptions& options) {

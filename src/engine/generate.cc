@@ -51,7 +51,9 @@ Result<FinishReason> Generate(Engine& engine, Sequence& sequence, Sampler& sampl
   for (int64_t generated = 0; generated < sampler.params().max_tokens; ++generated) {
     if (sequence.length() >= engine.context()) return FinishReason::kContext;
     RETURN_IF_ERROR(Prefill(engine, only, logits));
-    ASSIGN_OR_RETURN(const int32_t token, sampler.Sample(logits, static_cast<uint64_t>(sequence.length()), scratch));
+    const auto candidates = std::span<const float>(logits).first(static_cast<size_t>(scratch.vocab_size()));
+    ASSIGN_OR_RETURN(const int32_t token,
+                     sampler.Sample(candidates, static_cast<uint64_t>(sequence.length()), scratch));
     if (!sampler.params().ignore_eos && std::find(stop_ids.begin(), stop_ids.end(), token) != stop_ids.end())
       return FinishReason::kStop;
     sequence.tokens.push_back(token);

@@ -1,0 +1,99 @@
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/generate.h"
+#include "model/golden_util.h"
+
+namespace hadal {
+namespace {
+
+using golden::Must;
+
+EngineOptions Options(int64_t context) {
+  EngineOptions options;
+  options.load.compute = ComputeMode::kF32;
+  options.context = context;
+  return options;
+}
+
+TEST(Engine, PlanIsWhatIsAllocated) {
+  const Path folder = golden::Folder("v3-tiny-bf16");
+  const EngineOptions options = Options(512);
+  const MemoryPlan plan = Must(Engine::Plan(folder, options));
+  const auto engine = Must(Engine::Load(folder, options));
+  uint64_t weights = 0;
+  for (const ByteBuffer& buffer : engine->weights().memory) weights += buffer.size();
+  EXPECT_EQ(plan.weights, weights);
+  EXPECT_EQ(plan.total(), engine->plan().total());
+}
+
+TEST(Engine, TooLittleMemoryIsRefusedWithTheSumsAndAContextThatFits) {
+  // 2,560 positions for a million sequences: no machine has that, and a plan costs nothing.
+  EngineOptions options = Options(2560);
+  options.sequences = 100'000'000;
+  const auto refused = Engine::Load(golden::Folder("v3-tiny-bf16"), options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kResourceExhausted);
+  for (const char* part : {"needs", "GB", "cache of 256000000000 tokens", "available"})
+    EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
+}
+
+TEST(Engine, TokensOutsideVocabularyOrContextAreRefusedByPlace) {
+  const auto engine = Must(Engine::Load(golden::Folder("v3-tiny-bf16"), Options(64)));
+  const int32_t outside[] = {1, 512};
+  EXPECT_NE(engine->CheckTokens(outside).error().message.find("token 1 of the sequence is 512"), std::string::npos);
+  EXPECT_FALSE(engine->CheckTokens(std::vector<int32_t>(65, 1)));
+  EXPECT_TRUE(engine->CheckTokens(std::vector<int32_t>(64, 511)));
+  EXPECT_FALSE(Engine::Load(golden::Folder("v3-tiny-bf16"), Options(100'000))) << "beyond max_position_embeddings";
+}
+
+TEST(Engine, UnknownKernelsAreRefusedWithTheChoices) {
+  EngineOptions options = Options(64);
+  options.kernels = "avx9";
+  const auto refused = Engine::Load(golden::Folder("v3-tiny-bf16"), options);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("generic"), std::string::npos) << refused.error().message;
+}
+
+/// The text after `prompt`, greedy.
+std::vector<int32_t> Greedy(Engine& engine, Sequence& sequence, std::vector<int32_t> prompt, int64_t count) {
+  SamplingParams params;
+  params.temperature = 0;
+  params.max_tokens = count;
+  params.ignore_eos = true;
+  Sampler sampler = Must(Sampler::Create(params, engine.config().vocab_size));
+  SamplerScratch scratch = Must(SamplerScratch::Create(engine.config().vocab_size));
+  SetPrompt(sequence, std::move(prompt));
+  std::vector<int32_t> tokens;
+  Must(Generate(engine, sequence, sampler, scratch, {}, [&](int32_t token) {
+    tokens.push_back(token);
+    return true;
+  }));
+  return tokens;
+}
+
+// A second turn keeps the first prompt's latents and gives what a fresh sequence would.
+TEST(Generate, ASecondTurnReusesThePromptAndChangesNothing) {
+  const auto engine = Must(Engine::Load(golden::Folder("v3-tiny-bf16"), Options(256)));
+  std::vector<int32_t> prompt{5, 6, 7, 8, 9, 10};
+  Sequence chat;
+  const std::vector<int32_t> answer = Greedy(*engine, chat, prompt, 8);
+  prompt.insert(prompt.end(), answer.begin(), answer.end());
+  prompt.insert(prompt.end(), {11, 12});
+  SetPrompt(chat, prompt);
+  EXPECT_EQ(chat.computed, 6) << "what was generated is computed again, as a prompt";
+  const std::vector<int32_t> second = Greedy(*engine, chat, prompt, 8);
+  engine->blocks().Release(chat.block_table);
+  Sequence fresh;
+  EXPECT_EQ(Greedy(*engine, fresh, prompt, 8), second);
+}
+
+TEST(Generate, EndsWhereTheContextDoes) {
+  const auto engine = Must(Engine::Load(golden::Folder("v3-tiny-bf16"), Options(20)));
+  Sequence sequence;
+  EXPECT_EQ(Greedy(*engine, sequence, {1, 2, 3}, 100).size(), 17u);
+}
+
+}  // namespace
+}  // namespace hadal
