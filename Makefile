@@ -17,7 +17,7 @@ test: setup
 
 test-asan test-tsan: test-%: setup
 	@scripts/build.sh $*
-	@ctest --preset $* -j 2 -LE end_to_end
+	@ctest --preset $* -j 2
 
 build: setup
 	@scripts/build.sh release hadal
