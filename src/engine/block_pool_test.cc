@@ -24,6 +24,19 @@ TEST(BlockPool, TakesAllOrNothingAndTakesBack) {
   EXPECT_EQ(b.size(), 2u);
 }
 
+TEST(BlockPool, ASharedBlockIsFreeWhenItsLastOwnerLetsGo) {
+  BlockPool pool(2);
+  std::vector<int32_t> a;
+  ASSERT_TRUE(pool.Extend(a, 1));
+  pool.Share(a[0]);
+  EXPECT_EQ(pool.owners(0), 2);
+  pool.Drop(0);
+  EXPECT_EQ(pool.free_blocks(), 1);
+  pool.Release(a);
+  EXPECT_EQ(pool.free_blocks(), 2);
+  EXPECT_EQ(pool.owners(0), 0);
+}
+
 TEST(BlockPoolDeathTest, ABlockGivenBackTwiceIsABug) {
   BlockPool pool(2);
   std::vector<int32_t> a;

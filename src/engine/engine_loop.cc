@@ -1,0 +1,308 @@
+#include "engine/engine_loop.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace hadal {
+namespace {
+
+// What bounds the queues keeps a wrong setting from reserving the machine's memory.
+constexpr int64_t kMostRequests = 1 << 20;
+
+double Seconds(std::chrono::steady_clock::duration d) { return std::chrono::duration<double>(d).count(); }
+
+SchedulerOptions ForScheduler(Engine& engine, const LoopOptions& options, int64_t context) {
+  const StepLimits& limits = engine.pass().limits();
+  return {.step_tokens = limits.tokens, .max_running = options.max_running,
+          .max_requests = options.max_running + options.max_waiting, .context = context,
+          .block_size = limits.block_size};
+}
+
+Status CheckOptions(Engine& engine, const LoopOptions& options) {
+  const StepLimits& limits = engine.pass().limits();
+  const int64_t most = std::min(limits.logit_rows, limits.tokens);
+  if (options.max_running < 1 || options.max_running > most)
+    return InvalidArgument("max_running is {}; it must be from 1 to {} (the engine's logit rows and step tokens)",
+                           options.max_running, most);
+  if (options.max_waiting < 1 || options.max_waiting > kMostRequests)
+    return InvalidArgument("max_waiting is {}; it must be from 1 to {}", options.max_waiting, kMostRequests);
+  if (!(options.target_tpot_ms >= 0 && options.target_tpot_ms <= 1e6))
+    return InvalidArgument("target_tpot_ms is {}; it must be a number of milliseconds from 0 (no target) to 1000000",
+                           options.target_tpot_ms);
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<EngineLoop>> EngineLoop::Start(std::unique_ptr<Engine> engine, LoopOptions options) {
+  RETURN_IF_ERROR(CheckOptions(*engine, options));
+  ASSIGN_OR_RETURN(const HashKey key, RandomHashKey());
+  std::unique_ptr<EngineLoop> loop(new EngineLoop(std::move(engine), options, key));
+  for (int i = 0; i < loop->engine_->threads().threads(); ++i) {
+    ASSIGN_OR_RETURN(SamplerScratch scratch, SamplerScratch::Create(loop->engine_->config().vocab_size));
+    loop->scratch_.push_back(std::move(scratch));
+  }
+  loop->thread_ = std::thread(&EngineLoop::Main, loop.get());
+  return loop;
+}
+
+uint64_t EngineLoop::PlannedBytes(int64_t vocab_size, int64_t cache_blocks, int64_t block_size, int threads,
+                                  const LoopOptions& options) {
+  SamplingParams penalised;
+  penalised.presence_penalty = 1;
+  const int64_t requests = options.max_running + options.max_waiting;
+  const int64_t sampling = threads * SamplerScratch::Bytes(vocab_size) +
+                           requests * Sampler::Bytes(penalised, vocab_size);
+  return static_cast<uint64_t>(sampling) +
+         (options.prefix_cache ? PrefixCache::PlannedBytes(cache_blocks, block_size) : 0);
+}
+
+EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, const LoopOptions& options, HashKey key)
+    : options_(options),
+      engine_(std::move(engine)),
+      context_(std::min(engine_->context(), engine_->blocks().blocks() * engine_->pass().limits().block_size)),
+      cache_(engine_->blocks(), engine_->pass().limits().block_size, options.prefix_cache, key),
+      scheduler_(ForScheduler(*engine_, options, context_), cache_),
+      budget_(engine_->pass().limits().tokens, options.target_tpot_ms / 1000),
+      progress_(Clock::now()) {
+  const size_t running = static_cast<size_t>(options.max_running);
+  const size_t all = running + static_cast<size_t>(options.max_waiting);
+  drawing_.reserve(running);
+  for (auto* queue : {&arrived_, &doomed_, &inbox_, &cancels_}) queue->reserve(all);
+  live_.reserve(all);
+  stats_.total_blocks = stats_.free_blocks = engine_->blocks().blocks();
+  stats_.prefill_budget = budget_.tokens();
+}
+
+EngineLoop::~EngineLoop() {
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard lock(mutex_);
+    draining_ = stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+Status EngineLoop::CheckOpen() const {
+  if (draining_) return Unavailable("the service is shutting down and takes no new requests");
+  if (unstarted_ >= options_.max_waiting)
+    return ResourceExhausted("{} requests are waiting already, which is the limit (max_waiting); try again later",
+                             unstarted_);
+  return {};
+}
+
+Status EngineLoop::Validate(const GenerationRequest& request) const {
+  HADAL_CHECK(request.deliver != nullptr, "a request without a receiver");
+  if (request.prompt.empty()) return InvalidArgument("the prompt has no tokens; it must have at least one");
+  const int64_t length = static_cast<int64_t>(request.prompt.size());
+  if (length >= context_)
+    return InvalidArgument("the prompt has {} tokens and the context holds {}, prompt and answer together; shorten the "
+                           "prompt to at most {} tokens",
+                           length, context_, context_ - 1);
+  if (request.logprobs < -1 || request.logprobs > kMaxTopLogprobs)
+    return InvalidArgument("top_logprobs is {}; it must be from 0 to {}", request.logprobs, kMaxTopLogprobs);
+  return engine_->CheckTokens(request.prompt);
+}
+
+Result<RequestId> EngineLoop::Submit(GenerationRequest request) {
+  {
+    // Asked twice, so that a full queue costs nothing more than saying so.
+    std::lock_guard lock(mutex_);
+    RETURN_IF_ERROR(CheckOpen());
+  }
+  RETURN_IF_ERROR(Validate(request));
+  ASSIGN_OR_RETURN(std::unique_ptr<LiveRequest> live,
+                   LiveRequest::Create(std::move(request), engine_->config().vocab_size, context_,
+                                       engine_->pass().limits().block_size));
+  live->hashes = cache_.Hashes(live->sequence.tokens);
+
+  RequestId id;
+  {
+    std::lock_guard lock(mutex_);
+    RETURN_IF_ERROR(CheckOpen());
+    id = live->arrival = next_id_++;
+    live->submitted = Clock::now();
+    if (live_.empty()) progress_ = live->submitted;
+    inbox_.push_back(live.get());
+    live_.emplace(id, std::move(live));
+    ++unstarted_;
+  }
+  wake_.notify_one();
+  return id;
+}
+
+void EngineLoop::Cancel(RequestId id) {
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = live_.find(id);
+    if (found == live_.end() || found->second->cancelled) return;
+    found->second->cancelled = true;
+    cancels_.push_back(found->second.get());
+  }
+  wake_.notify_one();
+}
+
+void EngineLoop::Drain(std::chrono::milliseconds limit) {
+  HADAL_CHECK(std::this_thread::get_id() != thread_.get_id(), "the engine thread would wait for itself");
+  std::unique_lock lock(mutex_);
+  draining_ = true;
+  const auto none_left = [&] { return live_.empty(); };
+  if (emptied_.wait_for(lock, limit, none_left)) return;
+  CancelAll();
+  wake_.notify_one();
+  emptied_.wait(lock, none_left);
+}
+
+/// With the mutex held.
+void EngineLoop::CancelAll() {
+  for (const auto& [id, request] : live_) {
+    if (request->cancelled) continue;
+    request->cancelled = true;
+    cancels_.push_back(request.get());
+  }
+}
+
+LoopStats EngineLoop::stats() const {
+  std::lock_guard lock(mutex_);
+  LoopStats stats = stats_;
+  stats.work_pending = !live_.empty();
+  stats.waiting = static_cast<int64_t>(live_.size()) - stats.running;
+  stats.seconds_since_progress = stats.work_pending ? Seconds(Clock::now() - progress_) : 0;
+  return stats;
+}
+
+void EngineLoop::Main() {
+  while (Receive()) {
+    if (!scheduler_.empty()) RunStep();
+  }
+}
+
+/// Waits for work. Takes in what has arrived and ends what was cancelled; false once the loop is to stop and all
+/// requests have ended.
+bool EngineLoop::Receive() {
+  bool stop;
+  {
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [&] { return stopping_ || !scheduler_.empty() || !inbox_.empty() || !cancels_.empty(); });
+    stop = stopping_;
+    if (stop) CancelAll();
+    std::swap(arrived_, inbox_);
+    std::swap(doomed_, cancels_);
+  }
+  for (LiveRequest* request : arrived_) scheduler_.Add(*request);
+  arrived_.clear();
+  for (LiveRequest* request : doomed_) {
+    request->End(FinishReason::kCancelled);
+    Retire(*request);
+  }
+  doomed_.clear();
+  return !stop;
+}
+
+void EngineLoop::RunStep() {
+  const Clock::time_point begin = Clock::now();
+  const StepPlan& plan = scheduler_.Schedule(budget_.tokens());
+  MarkStarted(plan, begin);
+  const Result<View<const float>> logits = engine_->RunStep(plan.slices);
+  if (logits) {
+    scheduler_.Complete();
+    Sample(plan, *logits);
+    Deliver();
+  } else {
+    FailStep(plan, logits.error());
+  }
+  const double seconds = Seconds(Clock::now() - begin);
+  budget_.Observe(plan.decode_tokens, plan.prefill_tokens, seconds);
+  Publish(plan, seconds, logits.has_value());
+}
+
+void EngineLoop::MarkStarted(const StepPlan& plan, Clock::time_point now) {
+  if (plan.started.empty()) return;
+  std::lock_guard lock(mutex_);
+  for (ScheduledRequest* scheduled : plan.started) {
+    LiveRequest& request = static_cast<LiveRequest&>(*scheduled);
+    request.usage.cached = request.prefix_tokens;
+    request.usage.queue_seconds = Seconds(now - request.submitted);
+    stats_.prefix_query_tokens += request.usage.prompt;
+    stats_.prefix_hit_tokens += request.usage.cached;
+    --unstarted_;
+  }
+}
+
+/// Draws the tokens of the requests that have nothing pending any more, on all threads: which one draws for whom makes
+/// no difference.
+void EngineLoop::Sample(const StepPlan& plan, View<const float> logits) {
+  drawing_.clear();
+  for (size_t i = 0; i < plan.slices.size(); ++i)
+    if (plan.slices[i].logits > 0) drawing_.push_back(static_cast<LiveRequest*>(plan.requests[i]));
+  engine_->threads().For(static_cast<int64_t>(drawing_.size()), [&](int64_t i, int worker) {
+    LiveRequest& request = *drawing_[static_cast<size_t>(i)];
+    const Sequence& s = request.sequence;
+    const float* row = logits.row(LogitRow(engine_->step(), s, s.length() - 1));
+    request.Draw({row, static_cast<size_t>(logits.cols)}, scratch_[static_cast<size_t>(worker)]);
+  });
+}
+
+void EngineLoop::Deliver() {
+  int64_t tokens = 0;
+  for (LiveRequest* request : drawing_) {
+    request->Accept(context_);
+    tokens += request->event.token >= 0;
+    if (request->event.finished)
+      Retire(*request);
+    else
+      request->request.deliver(request->event, request->usage);
+  }
+  std::lock_guard lock(mutex_);
+  stats_.generated_tokens += tokens;
+}
+
+/// The step's computation failed: nobody in it can go on, the others can.
+void EngineLoop::FailStep(const StepPlan& plan, const Error& error) {
+  for (ScheduledRequest* scheduled : plan.requests) {
+    LiveRequest& request = static_cast<LiveRequest&>(*scheduled);
+    request.Fail(error);
+    Retire(request);
+  }
+}
+
+/// Gives back what an ended request holds, delivers its last event and forgets it.
+void EngineLoop::Retire(LiveRequest& request) {
+  scheduler_.Remove(request, /*distrust=*/request.event.reason == FinishReason::kError);
+  request.request.deliver(request.event, request.usage);
+  std::unique_ptr<LiveRequest> gone;  // destroyed when the lock is not held
+  std::lock_guard lock(mutex_);
+  std::erase(cancels_, &request);
+  if (request.prefix_tokens < 0) --unstarted_;
+  const auto found = live_.find(request.id());
+  gone = std::move(found->second);
+  live_.erase(found);
+  ++stats_.finished_requests;
+  CountBlocks();
+  if (live_.empty()) emptied_.notify_all();
+}
+
+/// With the mutex held.
+void EngineLoop::CountBlocks() {
+  stats_.running = scheduler_.running();
+  stats_.free_blocks = engine_->blocks().free_blocks();
+  stats_.cached_blocks = cache_.idle();
+}
+
+void EngineLoop::Publish(const StepPlan& plan, double seconds, bool succeeded) {
+  std::lock_guard lock(mutex_);
+  ++stats_.steps;
+  stats_.failed_steps += !succeeded;
+  stats_.preemptions += plan.preempted;
+  if (succeeded) stats_.prefill_tokens += plan.prefill_tokens;
+  stats_.last_step_requests = static_cast<int64_t>(plan.slices.size());
+  stats_.last_step_tokens = plan.decode_tokens + plan.prefill_tokens;
+  stats_.last_step_seconds = seconds;
+  stats_.prefill_budget = budget_.tokens();
+  CountBlocks();
+  progress_ = Clock::now();
+}
+
+}  // namespace hadal
