@@ -54,7 +54,8 @@ class Sip {
 Result<HashKey> RandomHashKey() {
   HashKey key;
   if (getentropy(key.data(), sizeof key) != 0)
-    return Unavailable("the system gives no random numbers (getentropy); the prefix cache needs a secret key");
+    return Unavailable(
+        "the system gives no random numbers (getentropy); the prefix cache needs a secret key");
   return key;
 }
 

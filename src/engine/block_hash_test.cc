@@ -12,7 +12,8 @@ TEST(BlockHash, IsSipHash128) {
   const HashKey key{0x0706050403020100, 0x0f0e0d0c0b0a0908};
   const BlockHash parent{0x0706050403020100, 0x0f0e0d0c0b0a0908};
   const std::vector<int32_t> ids{0x13121110, 0x17161514, 0x1b1a1918};
-  EXPECT_EQ(HashBlock(key, parent, std::span(ids).first(2)), (BlockHash{0xd850bd78ae79b42d, 0xad32618a178a2a88}));
+  EXPECT_EQ(HashBlock(key, parent, std::span(ids).first(2)),
+            (BlockHash{0xd850bd78ae79b42d, 0xad32618a178a2a88}));
   EXPECT_EQ(HashBlock(key, parent, ids), (BlockHash{0x884b576816da6406, 0xf4ae587302f335b9}));
 }
 

@@ -8,14 +8,16 @@
 
 namespace hadal {
 
-BlockPool::BlockPool(int64_t blocks) : free_(static_cast<size_t>(blocks)), owners_(static_cast<size_t>(blocks), 0) {
+BlockPool::BlockPool(int64_t blocks)
+    : free_(static_cast<size_t>(blocks)), owners_(static_cast<size_t>(blocks), 0) {
   std::iota(free_.begin(), free_.end(), 0);  // ascending is a heap
 }
 
 Status BlockPool::Extend(std::vector<int32_t>& table, int64_t count) {
   const int64_t more = count - static_cast<int64_t>(table.size());
   if (more > free_blocks())
-    return ResourceExhausted("{} more cache blocks are needed and {} of {} are free", more, free_blocks(), blocks());
+    return ResourceExhausted("{} more cache blocks are needed and {} of {} are free", more, free_blocks(),
+                             blocks());
   for (int64_t i = 0; i < more; ++i) {
     std::pop_heap(free_.begin(), free_.end(), std::greater<>());
     const int32_t block = free_.back();

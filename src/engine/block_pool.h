@@ -8,9 +8,9 @@
 
 namespace hadal {
 
-/// A fixed number of cache blocks, handed out lowest number first. A block may have several owners (sequences with the
-/// same beginning, the prefix cache); it is free when the last has let go. Not thread-safe; allocates nothing after
-/// construction.
+/// A fixed number of cache blocks, handed out lowest number first. A block may have several owners (sequences
+/// with the same beginning, the prefix cache); it is free when the last has let go. Not thread-safe;
+/// allocates nothing after construction.
 class BlockPool {
  public:
   explicit BlockPool(int64_t blocks);

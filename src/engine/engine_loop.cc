@@ -14,8 +14,10 @@ double Seconds(std::chrono::steady_clock::duration d) { return std::chrono::dura
 
 SchedulerOptions ForScheduler(Engine& engine, const LoopOptions& options, int64_t context) {
   const StepLimits& limits = engine.pass().limits();
-  return {.step_tokens = limits.tokens, .max_running = options.max_running,
-          .max_requests = options.max_running + options.max_waiting, .context = context,
+  return {.step_tokens = limits.tokens,
+          .max_running = options.max_running,
+          .max_requests = options.max_running + options.max_waiting,
+          .context = context,
           .block_size = limits.block_size};
 }
 
@@ -23,13 +25,15 @@ Status CheckOptions(Engine& engine, const LoopOptions& options) {
   const StepLimits& limits = engine.pass().limits();
   const int64_t most = std::min(limits.logit_rows, limits.tokens);
   if (options.max_running < 1 || options.max_running > most)
-    return InvalidArgument("max_running is {}; it must be from 1 to {} (the engine's logit rows and step tokens)",
-                           options.max_running, most);
+    return InvalidArgument(
+        "max_running is {}; it must be from 1 to {} (the engine's logit rows and step tokens)",
+        options.max_running, most);
   if (options.max_waiting < 1 || options.max_waiting > kMostRequests)
     return InvalidArgument("max_waiting is {}; it must be from 1 to {}", options.max_waiting, kMostRequests);
   if (!(options.target_tpot_ms >= 0 && options.target_tpot_ms <= 1e6))
-    return InvalidArgument("target_tpot_ms is {}; it must be a number of milliseconds from 0 (no target) to 1000000",
-                           options.target_tpot_ms);
+    return InvalidArgument(
+        "target_tpot_ms is {}; it must be a number of milliseconds from 0 (no target) to 1000000",
+        options.target_tpot_ms);
   return {};
 }
 
@@ -52,8 +56,8 @@ uint64_t EngineLoop::PlannedBytes(int64_t vocab_size, int64_t cache_blocks, int6
   SamplingParams penalised;
   penalised.presence_penalty = 1;
   const int64_t requests = options.max_running + options.max_waiting;
-  const int64_t sampling = threads * SamplerScratch::Bytes(vocab_size) +
-                           requests * Sampler::Bytes(penalised, vocab_size);
+  const int64_t sampling =
+      threads * SamplerScratch::Bytes(vocab_size) + requests * Sampler::Bytes(penalised, vocab_size);
   return static_cast<uint64_t>(sampling) +
          (options.prefix_cache ? PrefixCache::PlannedBytes(cache_blocks, block_size) : 0);
 }
@@ -61,7 +65,8 @@ uint64_t EngineLoop::PlannedBytes(int64_t vocab_size, int64_t cache_blocks, int6
 EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, const LoopOptions& options, HashKey key)
     : options_(options),
       engine_(std::move(engine)),
-      context_(std::min(engine_->context(), engine_->blocks().blocks() * engine_->pass().limits().block_size)),
+      context_(
+          std::min(engine_->context(), engine_->blocks().blocks() * engine_->pass().limits().block_size)),
       cache_(engine_->blocks(), engine_->pass().limits().block_size, options.prefix_cache, key),
       scheduler_(ForScheduler(*engine_, options, context_), cache_),
       budget_(engine_->pass().limits().tokens, options.target_tpot_ms / 1000),
@@ -88,8 +93,8 @@ EngineLoop::~EngineLoop() {
 Status EngineLoop::CheckOpen() const {
   if (draining_) return Unavailable("the service is shutting down and takes no new requests");
   if (unstarted_ >= options_.max_waiting)
-    return ResourceExhausted("{} requests are waiting already, which is the limit (max_waiting); try again later",
-                             unstarted_);
+    return ResourceExhausted(
+        "{} requests are waiting already, which is the limit (max_waiting); try again later", unstarted_);
   return {};
 }
 
@@ -98,9 +103,10 @@ Status EngineLoop::Validate(const GenerationRequest& request) const {
   if (request.prompt.empty()) return InvalidArgument("the prompt has no tokens; it must have at least one");
   const int64_t length = static_cast<int64_t>(request.prompt.size());
   if (length >= context_)
-    return InvalidArgument("the prompt has {} tokens and the context holds {}, prompt and answer together; shorten the "
-                           "prompt to at most {} tokens",
-                           length, context_, context_ - 1);
+    return InvalidArgument(
+        "the prompt has {} tokens and the context holds {}, prompt and answer together; shorten the "
+        "prompt to at most {} tokens",
+        length, context_, context_ - 1);
   if (request.logprobs < -1 || request.logprobs > kMaxTopLogprobs)
     return InvalidArgument("top_logprobs is {}; it must be from 0 to {}", request.logprobs, kMaxTopLogprobs);
   return engine_->CheckTokens(request.prompt);
@@ -149,7 +155,8 @@ void EngineLoop::Drain(std::chrono::milliseconds limit) {
   std::unique_lock lock(mutex_);
   draining_ = true;
   const auto none_left = [&] { return live_.empty(); };
-  if (emptied_.wait_for(lock, limit, none_left)) return;
+  // A wait of no time would let the lock go all the same.
+  if (none_left() || (limit.count() > 0 && emptied_.wait_for(lock, limit, none_left))) return;
   CancelAll();
   wake_.notify_one();
   emptied_.wait(lock, none_left);
@@ -179,13 +186,14 @@ void EngineLoop::Main() {
   }
 }
 
-/// Waits for work. Takes in what has arrived and ends what was cancelled; false once the loop is to stop and all
-/// requests have ended.
+/// Waits for work. Takes in what has arrived and ends what was cancelled; false once the loop is to stop and
+/// all requests have ended.
 bool EngineLoop::Receive() {
   bool stop;
   {
     std::unique_lock lock(mutex_);
-    wake_.wait(lock, [&] { return stopping_ || !scheduler_.empty() || !inbox_.empty() || !cancels_.empty(); });
+    wake_.wait(lock,
+               [&] { return stopping_ || !scheduler_.empty() || !inbox_.empty() || !cancels_.empty(); });
     stop = stopping_;
     if (stop) CancelAll();
     std::swap(arrived_, inbox_);
@@ -231,8 +239,8 @@ void EngineLoop::MarkStarted(const StepPlan& plan, Clock::time_point now) {
   }
 }
 
-/// Draws the tokens of the requests that have nothing pending any more, on all threads: which one draws for whom makes
-/// no difference.
+/// Draws the tokens of the requests that have nothing pending any more, on all threads: which one draws for
+/// whom makes no difference.
 void EngineLoop::Sample(const StepPlan& plan, View<const float> logits) {
   drawing_.clear();
   for (size_t i = 0; i < plan.slices.size(); ++i)

@@ -22,45 +22,46 @@ struct LoopOptions {
   int64_t max_running = 16;   // requests in one step; at most the engine's logit rows and step tokens
   int64_t max_waiting = 256;  // requests that have not started; more are refused
   bool prefix_cache = true;
-  /// Milliseconds between two tokens of a running request that the schedule aims to stay below, by giving prompts
-  /// less of each step; 0: no target, prompts get the whole step.
+  /// Milliseconds between two tokens of a running request that the schedule aims to stay below, by giving
+  /// prompts less of each step; 0: no target, prompts get the whole step.
   double target_tpot_ms = 0;
 };
 
 /// A consistent snapshot, taken at the end of a step. Counts are since the start.
 struct LoopStats {
-  int64_t running = 0, waiting = 0;    // requests; a preempted one waits
+  int64_t running = 0, waiting = 0;  // requests; a preempted one waits
   int64_t total_blocks = 0;
-  int64_t free_blocks = 0;             // held by no request and not by the prefix cache
-  int64_t cached_blocks = 0;           // held by the prefix cache alone: given up when blocks are needed
-  int64_t prefix_query_tokens = 0;     // of prompts that started
-  int64_t prefix_hit_tokens = 0;       // of these, found in the prefix cache
+  int64_t free_blocks = 0;          // held by no request and not by the prefix cache
+  int64_t cached_blocks = 0;        // held by the prefix cache alone: given up when blocks are needed
+  int64_t prefix_query_tokens = 0;  // of prompts that started
+  int64_t prefix_hit_tokens = 0;    // of these, found in the prefix cache
   int64_t preemptions = 0;
   int64_t steps = 0, failed_steps = 0;
-  int64_t prefill_tokens = 0;          // computed, those computed again after a preemption included
+  int64_t prefill_tokens = 0;  // computed, those computed again after a preemption included
   int64_t generated_tokens = 0;
   int64_t finished_requests = 0;
   int64_t last_step_requests = 0, last_step_tokens = 0;
-  double last_step_seconds = 0;        // forward, sampling and delivery
-  int64_t prefill_budget = 0;          // tokens of prompts that a step with decoding requests may take
-  bool work_pending = false;           // at the time of asking, as the next
+  double last_step_seconds = 0;  // forward, sampling and delivery
+  int64_t prefill_budget = 0;    // tokens of prompts that a step with decoding requests may take
+  bool work_pending = false;     // at the time of asking, as the next
   /// Since the last step ended, or since work arrived if that was later; 0 without work. A loop that makes no
   /// progress is seen here.
   double seconds_since_progress = 0;
 };
 
-/// Owns the engine and its thread: receive -> schedule -> forward -> sample -> deliver. What a request gets depends on
-/// nothing but the request: the bits are those of Generate, whatever the company, the schedule, the prefix cache and
-/// preemption. Submit, Cancel, Drain and stats are safe from any thread.
+/// Owns the engine and its thread: receive -> schedule -> forward -> sample -> deliver. What a request gets
+/// depends on nothing but the request: the bits are those of Generate, whatever the company, the schedule,
+/// the prefix cache and preemption. Submit, Cancel, Drain and stats are safe from any thread.
 ///
-/// Memory: the vectors of a request are taken when it is submitted, those of the loop when it starts; a step allocates
-/// nothing unless a request fails.
+/// Memory: the vectors of a request are taken when it is submitted, those of the loop when it starts; a step
+/// allocates nothing unless a request fails.
 class EngineLoop {
  public:
-  /// Starts the thread. kInvalidArgument: an option is out of range; kResourceExhausted: no memory for sampling.
+  /// Starts the thread. kInvalidArgument: an option is out of range; kResourceExhausted: no memory for
+  /// sampling.
   static Result<std::unique_ptr<EngineLoop>> Start(std::unique_ptr<Engine> engine, LoopOptions options);
-  /// Bytes beyond the engine's own plan: sampling for each thread, the prefix cache's tokens, and at worst the counts
-  /// for penalties of every request.
+  /// Bytes beyond the engine's own plan: sampling for each thread, the prefix cache's tokens, and at worst
+  /// the counts for penalties of every request.
   static uint64_t PlannedBytes(int64_t vocab_size, int64_t cache_blocks, int64_t block_size, int threads,
                                const LoopOptions& options);
 
@@ -69,17 +70,18 @@ class EngineLoop {
   EngineLoop(const EngineLoop&) = delete;
   EngineLoop& operator=(const EngineLoop&) = delete;
 
-  /// kInvalidArgument: the prompt is empty, holds unknown ids or leaves no room for a token in the context, or a
-  /// parameter is out of range. kResourceExhausted: max_waiting requests wait already (HTTP 429), or there is no memory.
-  /// kUnavailable: draining (503). max_tokens may exceed what the context leaves: the request then ends with kContext.
+  /// kInvalidArgument: the prompt is empty, holds unknown ids or leaves no room for a token in the context,
+  /// or a parameter is out of range. kResourceExhausted: max_waiting requests wait already (HTTP 429), or
+  /// there is no memory. kUnavailable: draining (503). max_tokens may exceed what the context leaves: the
+  /// request then ends with kContext.
   Result<RequestId> Submit(GenerationRequest request);
 
-  /// Ends the request before the next step: its blocks are free and its last event (kCancelled) is out when that step
-  /// begins. Nothing happens if it has ended or never was.
+  /// Ends the request before the next step: its blocks are free and its last event (kCancelled) is out when
+  /// that step begins. Nothing happens if it has ended or never was.
   void Cancel(RequestId id);
 
-  /// Refuses new requests from now on, waits until the others have ended, at the limit cancels those that have not.
-  /// Returns when each has got its last event. Not from `deliver`.
+  /// Refuses new requests from now on, waits until the others have ended, at the limit cancels those that
+  /// have not. Returns when each has got its last event. Not from `deliver`.
   void Drain(std::chrono::milliseconds limit);
 
   LoopStats stats() const;
@@ -113,23 +115,23 @@ class EngineLoop {
   PrefixCache cache_;
   Scheduler scheduler_;
   PrefillBudget budget_;
-  std::vector<SamplerScratch> scratch_;   // one a worker
-  std::vector<LiveRequest*> drawing_;     // requests whose logits the step gave
+  std::vector<SamplerScratch> scratch_;         // one a worker
+  std::vector<LiveRequest*> drawing_;           // requests whose logits the step gave
   std::vector<LiveRequest*> arrived_, doomed_;  // taken out of inbox_, cancels_
 
-  mutable std::mutex mutex_;              // guards what follows
-  std::condition_variable wake_;          // the engine thread: something arrived
-  std::condition_variable emptied_;       // Drain: live_ is empty
+  mutable std::mutex mutex_;         // guards what follows
+  std::condition_variable wake_;     // the engine thread: something arrived
+  std::condition_variable emptied_;  // Drain: live_ is empty
   std::unordered_map<RequestId, std::unique_ptr<LiveRequest>> live_;
-  std::vector<LiveRequest*> inbox_;       // submitted, not yet seen by the engine thread
-  std::vector<LiveRequest*> cancels_;     // each at most once
-  int64_t unstarted_ = 0;                 // submitted, never scheduled
+  std::vector<LiveRequest*> inbox_;    // submitted, not yet seen by the engine thread
+  std::vector<LiveRequest*> cancels_;  // each at most once
+  int64_t unstarted_ = 0;              // submitted, never scheduled
   RequestId next_id_ = 1;
   bool draining_ = false, stopping_ = false;
   LoopStats stats_;
   Clock::time_point progress_;
 
-  std::thread thread_;                    // last: it uses all of the above
+  std::thread thread_;  // last: it uses all of the above
 };
 
 }  // namespace hadal

@@ -15,8 +15,8 @@ namespace hadal {
 namespace {
 
 using golden::Must;
-using testing::HasSubstr;
 using std::chrono::milliseconds;
+using testing::HasSubstr;
 
 constexpr int64_t kContext = 96;
 constexpr int64_t kBlock = 8;
@@ -35,7 +35,8 @@ std::unique_ptr<Engine> Load(const std::string& folder, int64_t contexts, int th
   return Must(Engine::Load(golden::Folder(folder), options));
 }
 
-/// What a request delivered. The engine thread writes, the test reads when the loop is drained or finished() is true.
+/// What a request delivered. The engine thread writes, the test reads when the loop is drained or finished()
+/// is true.
 class Inbox {
  public:
   std::function<void(const TokenEvent&, const Usage&)> Receiver() {
@@ -152,7 +153,8 @@ void ExpectNoLeak(const EngineLoop& loop) {
   EXPECT_FALSE(stats.work_pending);
 }
 
-Asked RandomRequest(std::mt19937& random, int64_t vocab, const std::vector<std::vector<int32_t>>& beginnings) {
+Asked RandomRequest(std::mt19937& random, int64_t vocab,
+                    const std::vector<std::vector<int32_t>>& beginnings) {
   Asked asked;
   if (random() % 3 != 0) asked.prompt = beginnings[random() % beginnings.size()];
   asked.prompt.resize(std::min<size_t>(asked.prompt.size(), 1 + random() % 60));
@@ -191,7 +193,8 @@ void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.name; 
 
 class EngineLoopTest : public testing::TestWithParam<Setting> {};
 
-/// Submits from two threads, each waiting now and then until one of its requests is under way; some are cancelled.
+/// Submits from two threads, each waiting now and then until one of its requests is under way; some are
+/// cancelled.
 TEST_P(EngineLoopTest, EveryRequestGetsWhatItGetsAlone) {
   const Setting& setting = GetParam();
   constexpr size_t kCount = 48;
@@ -240,12 +243,13 @@ TEST_P(EngineLoopTest, EveryRequestGetsWhatItGetsAlone) {
 
 INSTANTIATE_TEST_SUITE_P(
     Settings, EngineLoopTest,
-    testing::Values(Setting{"roomy", "v3-tiny-bf16", 8, {.max_running = 8}},
-                    Setting{"tight", "v3-tiny-bf16", 1, {.max_running = 8}},
-                    Setting{"tight_without_prefix_cache", "v3-tiny-bf16", 1, {.max_running = 8, .prefix_cache = false}},
-                    Setting{"tight_with_target", "v3-tiny-mtp", 1, {.max_running = 6, .target_tpot_ms = 0.01}},
-                    Setting{"one_thread", "v3-tiny-fp8", 2, {.max_running = 3}, 1},
-                    Setting{"one_at_a_time", "moonlight-tiny", 1, {.max_running = 1, .prefix_cache = true}, 3}),
+    testing::Values(
+        Setting{"roomy", "v3-tiny-bf16", 8, {.max_running = 8}},
+        Setting{"tight", "v3-tiny-bf16", 1, {.max_running = 8}},
+        Setting{"tight_without_prefix_cache", "v3-tiny-bf16", 1, {.max_running = 8, .prefix_cache = false}},
+        Setting{"tight_with_target", "v3-tiny-mtp", 1, {.max_running = 6, .target_tpot_ms = 0.01}},
+        Setting{"one_thread", "v3-tiny-fp8", 2, {.max_running = 3}, 1},
+        Setting{"one_at_a_time", "moonlight-tiny", 1, {.max_running = 1, .prefix_cache = true}, 3}),
     [](const auto& setting) { return setting.param.name; });
 
 Asked Greedy(std::vector<int32_t> prompt, int64_t max_tokens, int64_t priority = 0) {
@@ -398,10 +402,12 @@ TEST(EngineLoop, RequestsThatMakeNoSenseAreRefusedWithTheNumbers) {
   const auto message = [&](const Asked& asked) {
     const Result<RequestId> refused = loop->Submit(ToRequest(asked, inbox));
     EXPECT_FALSE(refused);
-    return refused ? std::string() : std::string(CodeName(refused.error().code)) + ": " + refused.error().message;
+    return refused ? std::string()
+                   : std::string(CodeName(refused.error().code)) + ": " + refused.error().message;
   };
   EXPECT_THAT(message(Greedy({}, 1)), HasSubstr("invalid_argument: the prompt has no tokens"));
-  EXPECT_THAT(message(Greedy(Counting(kContext), 1)), HasSubstr("the prompt has 96 tokens and the context holds 96"));
+  EXPECT_THAT(message(Greedy(Counting(kContext), 1)),
+              HasSubstr("the prompt has 96 tokens and the context holds 96"));
   EXPECT_THAT(message(Greedy({1, -2}, 1)), HasSubstr("token 1 of the sequence is -2"));
   EXPECT_THAT(message(Greedy({1}, 0)), HasSubstr("max_tokens is 0"));
   Asked asked = Greedy({1}, 1);
@@ -423,33 +429,57 @@ TEST(EngineLoop, OptionsOutOfRangeAreRefused) {
   }
 }
 
-TEST(EngineLoop, AFailedStepFailsItsRequestsAndTheLoopGoesOn) {
-  auto engine = Load("v3-tiny-bf16", 2);
-  const Asked good = Greedy(Counting(20), 5);
-  const Truth truth = Alone(*engine, good);
-  // The norm before the first router makes NaN of every state.
-  std::span<float> norm;
-  for (const LayerWeights& layer : engine->weights().layers)
-    if (layer.moe && norm.empty())
-      norm = {const_cast<float*>(layer.ffn_norm), static_cast<size_t>(engine->config().hidden_size)};
-  ASSERT_FALSE(norm.empty());
-  const float before = norm[0];
-  norm[0] = NAN;
-  auto loop = Must(EngineLoop::Start(std::move(engine), {.max_running = 2}));
+/// Damages the first of some weights for the lifetime of the object. The engine thread must be idle at both
+/// ends; the requests between hand the value over.
+class Damage {
+ public:
+  explicit Damage(const float* weight) : weight_(const_cast<float*>(weight)), before_(*weight) {
+    *weight_ = NAN;
+  }
+  ~Damage() { *weight_ = before_; }
+
+ private:
+  float* weight_;
+  float before_;
+};
+
+/// One request meets the damage, the same again does not.
+void FailAndRecover(const float* weight, std::unique_ptr<Engine> engine, const std::string& message,
+                    int64_t failed_steps) {
+  const Asked asked = Greedy(Counting(20), 5);
+  const Truth truth = Alone(*engine, asked);
+  std::unique_ptr<EngineLoop> loop;
   Inbox failed, recovered;
-  Must(loop->Submit(ToRequest(good, failed)));
-  failed.WaitForEnd();
+  {
+    const Damage damage(weight);
+    loop = Must(EngineLoop::Start(std::move(engine), {.max_running = 2}));
+    Must(loop->Submit(ToRequest(asked, failed)));
+    failed.WaitForEnd();
+  }
   ASSERT_EQ(failed.last().reason, FinishReason::kError);
   EXPECT_EQ(failed.last().error.code, Code::kDataLoss);
-  EXPECT_THAT(failed.last().error.message, HasSubstr("router logit"));
-  // Written before Submit, which hands it over to the engine thread.
-  norm[0] = before;
-  Must(loop->Submit(ToRequest(good, recovered)));
+  EXPECT_THAT(failed.last().error.message, HasSubstr(message));
+  Must(loop->Submit(ToRequest(asked, recovered)));
   loop->Drain(kLong);
-  ExpectTruth(recovered, truth, good);
+  ExpectTruth(recovered, truth, asked);
   EXPECT_EQ(recovered.usage().cached, 0) << "nothing of a failed request stays in the prefix cache";
-  EXPECT_EQ(loop->stats().failed_steps, 1);
+  EXPECT_EQ(loop->stats().failed_steps, failed_steps);
   ExpectNoLeak(*loop);
+}
+
+TEST(EngineLoop, AFailedStepFailsItsRequestsAndTheLoopGoesOn) {
+  auto engine = Load("v3-tiny-bf16", 2);
+  const float* norm = nullptr;  // before a router, which then sees NaN
+  for (const LayerWeights& layer : engine->weights().layers)
+    if (layer.moe) norm = layer.ffn_norm;
+  ASSERT_NE(norm, nullptr);
+  FailAndRecover(norm, std::move(engine), "router logit", 1);
+}
+
+TEST(EngineLoop, LogitsThatAreNoNumbersFailTheRequestAndTheLoopGoesOn) {
+  auto engine = Load("v3-tiny-bf16", 2);
+  const float* norm = engine->weights().final_norm;
+  FailAndRecover(norm, std::move(engine), "the logit of token", 0);
 }
 
 }  // namespace

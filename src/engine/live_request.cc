@@ -6,15 +6,16 @@
 
 namespace hadal {
 
-Result<std::unique_ptr<LiveRequest>> LiveRequest::Create(GenerationRequest request, int64_t vocab_size, int64_t context,
-                                                         int64_t block_size) {
+Result<std::unique_ptr<LiveRequest>> LiveRequest::Create(GenerationRequest request, int64_t vocab_size,
+                                                         int64_t context, int64_t block_size) {
   ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(std::move(request.params), vocab_size));
   std::unique_ptr<LiveRequest> live(new LiveRequest(std::move(request), std::move(sampler)));
   Sequence& s = live->sequence;
   s.tokens = std::move(live->request.prompt);
   s.prompt_length = s.length();
   for (const int32_t id : s.tokens) live->sampler.Observe(id, /*is_prompt=*/true);
-  s.tokens.reserve(static_cast<size_t>(std::min(s.prompt_length + live->sampler.params().max_tokens, context)));
+  s.tokens.reserve(
+      static_cast<size_t>(std::min(s.prompt_length + live->sampler.params().max_tokens, context)));
   s.block_table.reserve(static_cast<size_t>((context + block_size - 1) / block_size));
   live->event.top.reserve(static_cast<size_t>(std::max(live->request.logprobs, 0)));
   live->priority = live->request.priority;

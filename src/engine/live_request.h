@@ -11,10 +11,11 @@
 namespace hadal {
 
 struct LiveRequest : ScheduledRequest {
-  /// Takes all memory that the request will need. kInvalidArgument: parameters out of range; kResourceExhausted: no
-  /// memory. `request.prompt` is moved from. block_table is reserved for `context` positions.
-  static Result<std::unique_ptr<LiveRequest>> Create(GenerationRequest request, int64_t vocab_size, int64_t context,
-                                                     int64_t block_size);
+  /// Takes all memory that the request will need. kInvalidArgument: parameters out of range;
+  /// kResourceExhausted: no memory. `request.prompt` is moved from. block_table is reserved for `context`
+  /// positions.
+  static Result<std::unique_ptr<LiveRequest>> Create(GenerationRequest request, int64_t vocab_size,
+                                                     int64_t context, int64_t block_size);
 
   RequestId id() const { return arrival; }
 

@@ -8,7 +8,8 @@
 namespace hadal {
 
 double LogOfAtLeastOne(double x) {
-  // x = m * 2^n with m in [sqrt(1/2), sqrt(2)): log x = n log 2 + 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172.
+  // x = m * 2^n with m in [sqrt(1/2), sqrt(2)): log x = n log 2 + 2 atanh(s), s = (m - 1) / (m + 1), |s| <
+  // 0.172.
   constexpr double kLn2High = 0x1.62e42fee00000p-1;  // 32 bits long: n * kLn2High is exact
   constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
   constexpr uint64_t kMantissa = (uint64_t{1} << 52) - 1;

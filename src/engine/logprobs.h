@@ -13,9 +13,11 @@ class LogSoftmax {
  public:
   /// `logits` [V] must outlive the object; finite or -inf, not all -inf (Sampler::Sample checks). Cost: O(V).
   explicit LogSoftmax(std::span<const float> logits);
-  double operator[](int32_t id) const { return (double{logits_[static_cast<size_t>(id)]} - best_) - log_sum_; }
-  /// The `count` likeliest into `top`, descending, of equals the lower id first. O(V), and no allocation where `top`
-  /// has the capacity.
+  double operator[](int32_t id) const {
+    return (double{logits_[static_cast<size_t>(id)]} - best_) - log_sum_;
+  }
+  /// The `count` likeliest into `top`, descending, of equals the lower id first. O(V), and no allocation
+  /// where `top` has the capacity.
   void Top(int64_t count, std::vector<std::pair<int32_t, double>>& top) const;
 
  private:

@@ -13,9 +13,11 @@ namespace {
 TEST(LogOfAtLeastOne, AgreesWithTheLibrary) {
   std::mt19937_64 random(1);
   for (int i = 0; i < 200000; ++i) {
-    const double x = 1 + std::ldexp(static_cast<double>(random() >> 11), static_cast<int>(random() % 40) - 70);
+    const double x =
+        1 + std::ldexp(static_cast<double>(random() >> 11), static_cast<int>(random() % 40) - 70);
     const double want = std::log(x);
-    ASSERT_NEAR(LogOfAtLeastOne(x), want, 2 * std::numeric_limits<double>::epsilon() * std::max(want, 1e-300)) << x;
+    ASSERT_NEAR(LogOfAtLeastOne(x), want, 2 * std::numeric_limits<double>::epsilon() * std::max(want, 1e-300))
+        << x;
   }
   EXPECT_EQ(LogOfAtLeastOne(1), 0);
 }
@@ -43,9 +45,8 @@ TEST(LogSoftmax, TopIsTheSortedBeginningWithLowerIdsFirst) {
     for (float& l : logits) l = static_cast<float>(random() % 40);  // many ties
     std::vector<int32_t> order(vocab);
     for (size_t i = 0; i < vocab; ++i) order[i] = static_cast<int32_t>(i);
-    std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-      return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-    });
+    std::sort(order.begin(), order.end(),
+              [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
     const LogSoftmax log(logits);
     for (const int64_t count : {0, 1, 20}) {
       std::vector<std::pair<int32_t, double>> top{{-5, 0.0}};

@@ -5,8 +5,9 @@
 
 namespace hadal {
 
-/// A controller: multiplicative, so that it needs no model of the machine. A step over the target shrinks the budget in
-/// proportion (and a tenth more), one that used the whole budget well below the target widens it by a quarter.
+/// A controller: multiplicative, so that it needs no model of the machine. A step over the target shrinks the
+/// budget in proportion (and a tenth more), one that used the whole budget well below the target widens it by
+/// a quarter.
 class PrefillBudget {
  public:
   // Below this a prompt would hardly get on, and a forward pass costs about the same.
@@ -17,8 +18,8 @@ class PrefillBudget {
   PrefillBudget(int64_t most, double target_seconds);
 
   int64_t tokens() const { return tokens_; }
-  /// Tells it of a step's tokens and the time that it took. Steps without decode tokens keep nobody waiting and steps
-  /// without prefill tokens say nothing of the budget; both are ignored.
+  /// Tells it of a step's tokens and the time that it took. Steps without decode tokens keep nobody waiting
+  /// and steps without prefill tokens say nothing of the budget; both are ignored.
   void Observe(int64_t decode_tokens, int64_t prefill_tokens, double seconds);
 
  private:

@@ -13,7 +13,8 @@ TEST(PrefillBudget, WithoutATargetIsAlwaysAll) {
 
 /// A machine whose step takes `base` and `per_token` for each prompt token: where the budget settles.
 int64_t Settled(PrefillBudget& budget, double base, double per_token) {
-  for (int step = 0; step < 200; ++step) budget.Observe(4, budget.tokens(), base + per_token * budget.tokens());
+  for (int step = 0; step < 200; ++step)
+    budget.Observe(4, budget.tokens(), base + per_token * budget.tokens());
   return budget.tokens();
 }
 

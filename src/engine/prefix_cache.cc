@@ -41,8 +41,9 @@ int32_t PrefixCache::WithHash(const BlockHash& hash) const {
   return block;
 }
 
-/// Whether a cached block continues the block with serial `parent` by the first block_size of `ids`. By induction its
-/// whole beginning is then the same: a serial names one insertion, whose tokens and parent never change.
+/// Whether a cached block continues the block with serial `parent` by the first block_size of `ids`. By
+/// induction its whole beginning is then the same: a serial names one insertion, whose tokens and parent
+/// never change.
 bool PrefixCache::Holds(int32_t block, uint64_t parent, std::span<const int32_t> ids) const {
   return entry(block).parent == parent &&
          std::equal(ids.begin(), ids.begin() + block_size_, ids_.begin() + block * block_size_);
@@ -71,7 +72,8 @@ void PrefixCache::Take(std::span<const BlockHash> hashes, std::span<const int32_
   HADAL_CHECK(table.empty(), "a table of {} blocks", table.size());
   uint64_t parent = 0;
   for (int64_t i = 0; i < blocks; ++i) {
-    const int32_t block = Hit(hashes[static_cast<size_t>(i)], parent, ids.subspan(static_cast<size_t>(i * block_size_)));
+    const int32_t block =
+        Hit(hashes[static_cast<size_t>(i)], parent, ids.subspan(static_cast<size_t>(i * block_size_)));
     HADAL_CHECK(block != kNone, "block {} of {} is not in the cache", i, blocks);
     if (Idle(block)) Unlink(block);
     pool_.Share(block);

@@ -10,13 +10,14 @@
 
 namespace hadal {
 
-/// Full blocks of prompt tokens, by what they and all before them hold. A latent depends on the tokens up to its own and
-/// on its role, so blocks with generated tokens are never here.
+/// Full blocks of prompt tokens, by what they and all before them hold. A latent depends on the tokens up to
+/// its own and on its role, so blocks with generated tokens are never here.
 ///
-/// A hit is verified, token by token and block by block back to the first: equal hashes of different prompts cost a
-/// miss, never a mix-up. A block in the cache is full and nobody writes to it again, hence sharing needs no copies: the
-/// first block in which two sequences may differ is each one's own. The cache is one of its blocks' owners; those that
-/// have no other are given up, the least recently used first, when blocks are needed.
+/// A hit is verified, token by token and block by block back to the first: equal hashes of different prompts
+/// cost a miss, never a mix-up. A block in the cache is full and nobody writes to it again, hence sharing
+/// needs no copies: the first block in which two sequences may differ is each one's own. The cache is one of
+/// its blocks' owners; those that have no other are given up, the least recently used first, when blocks are
+/// needed.
 ///
 /// Not thread-safe, but for Hashes. Allocates nothing after construction, but for Hashes.
 class PrefixCache {
@@ -38,9 +39,10 @@ class PrefixCache {
   void Take(std::span<const BlockHash> hashes, std::span<const int32_t> ids, int64_t blocks,
             std::vector<int32_t>& table);
 
-  /// Offers table[index], which is computed and full of `ids`; those before it are in the cache. If it knows a block
-  /// with the same beginning, that one replaces it in the table.
-  void Insert(const BlockHash& hash, std::span<const int32_t> ids, int64_t index, std::vector<int32_t>& table);
+  /// Offers table[index], which is computed and full of `ids`; those before it are in the cache. If it knows
+  /// a block with the same beginning, that one replaces it in the table.
+  void Insert(const BlockHash& hash, std::span<const int32_t> ids, int64_t index,
+              std::vector<int32_t>& table);
 
   /// Blocks that Extend can give.
   int64_t available() const { return pool_.free_blocks() + idle_; }
@@ -57,10 +59,10 @@ class PrefixCache {
 
  private:
   static constexpr int32_t kNone = -1;
-  struct Entry {                    // of a block
+  struct Entry {  // of a block
     BlockHash hash;
-    uint64_t serial = 0;            // of its insertion; 0: not in the cache
-    uint64_t parent = 0;            // serial of the block before; 0: the first
+    uint64_t serial = 0;  // of its insertion; 0: not in the cache
+    uint64_t parent = 0;  // serial of the block before; 0: the first
     int32_t next_in_bucket = kNone;
     int32_t older = kNone, newer = kNone;  // of the idle
   };

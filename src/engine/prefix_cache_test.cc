@@ -92,8 +92,8 @@ TEST_F(PrefixCacheTest, TwoThatComputedTheSameShareIt) {
   ASSERT_TRUE(cache_.Extend(b, 2));
   for (int64_t i = 0; i < 2; ++i)
     for (auto* table : {&a, &b})
-      cache_.Insert(hashes[static_cast<size_t>(i)], std::span(ids).subspan(static_cast<size_t>(i * kBlock), kBlock), i,
-                    *table);
+      cache_.Insert(hashes[static_cast<size_t>(i)],
+                    std::span(ids).subspan(static_cast<size_t>(i * kBlock), kBlock), i, *table);
   EXPECT_EQ(a, b);
   EXPECT_EQ(pool_.free_blocks(), 4);
 }
@@ -160,7 +160,8 @@ TEST(PrefixCache, RandomUseNeverMixesPromptsUpNorLeaks) {
     if (live.size() < 4 && random() % 2) {
       Live l;
       const size_t length = 1 + random() % 20;
-      for (size_t i = 0; i < length; ++i) l.ids.push_back(static_cast<int32_t>(random() % 2 * (i / kBlock % 2)));
+      for (size_t i = 0; i < length; ++i)
+        l.ids.push_back(static_cast<int32_t>(random() % 2 * (i / kBlock % 2)));
       const auto hashes = cache.Hashes(l.ids);
       const int64_t blocks = static_cast<int64_t>(length + kBlock - 1) / kBlock;
       const PrefixCache::Match match = cache.Find(hashes, l.ids);
@@ -170,7 +171,8 @@ TEST(PrefixCache, RandomUseNeverMixesPromptsUpNorLeaks) {
         ASSERT_EQ(content[l.table[i]], std::vector<int32_t>(l.ids.begin(), l.ids.begin() + (i + 1) * kBlock));
       ASSERT_TRUE(cache.Extend(l.table, blocks));
       for (int64_t i = match.blocks; i < blocks; ++i)
-        content[l.table[i]].assign(l.ids.begin(), l.ids.begin() + std::min<int64_t>((i + 1) * kBlock, length));
+        content[l.table[i]].assign(l.ids.begin(),
+                                   l.ids.begin() + std::min<int64_t>((i + 1) * kBlock, length));
       for (int64_t i = match.blocks; i < static_cast<int64_t>(hashes.size()); ++i)
         cache.Insert(hashes[i], std::span(l.ids).subspan(i * kBlock, kBlock), i, l.table);
       live.push_back(std::move(l));

@@ -45,8 +45,8 @@ struct GenerationRequest {
   std::vector<int64_t> stop_ids;  // ends the request unless params.ignore_eos
   int64_t priority = 0;           // higher first; ties in order of arrival
   int logprobs = -1;              // -1: none; 0 to 20: the token's, and those of that many likeliest tokens
-  /// Called from the engine thread, in order. Must neither block nor throw; may call Submit and Cancel. The event is
-  /// valid during the call.
+  /// Called from the engine thread, in order. Must neither block nor throw; may call Submit and Cancel. The
+  /// event is valid during the call.
   std::function<void(const TokenEvent&, const Usage&)> deliver;
 };
 

@@ -56,7 +56,8 @@ const StepPlan& Scheduler::Schedule(int64_t prefill_budget) {
   if (plan_.decode_tokens > 0) room = std::min(room, std::max<int64_t>(prefill_budget, 1));
   Prefill(room);
   Admit(room);
-  HADAL_CHECK(!plan_.slices.empty() || empty(), "{} running and {} waiting requests, and no step", running(), waiting());
+  HADAL_CHECK(!plan_.slices.empty() || empty(), "{} running and {} waiting requests, and no step", running(),
+              waiting());
   return plan_;
 }
 
@@ -77,7 +78,8 @@ void Scheduler::Prefill(int64_t& room) {
     if (s.pending() == 1) continue;
     int64_t count = std::min(room, s.pending());
     const int64_t held = static_cast<int64_t>(s.block_table.size());
-    while (BlocksFor(s.computed + count) - held > cache_.available() && running_.back() != &request) PreemptYoungest();
+    while (BlocksFor(s.computed + count) - held > cache_.available() && running_.back() != &request)
+      PreemptYoungest();
     // The youngest takes what there is.
     count = std::min(count, (held + cache_.available()) * options_.block_size - s.computed);
     if (count <= 0) continue;
@@ -96,6 +98,7 @@ void Scheduler::Admit(int64_t& room) {
                                            (s.length() - 1) / options_.block_size);
     const std::span<const BlockHash> hashes(request.hashes.data(), static_cast<size_t>(most));
     const PrefixCache::Match match = cache_.Find(hashes, s.tokens);
+    if (match.blocks < most && IsBeingComputed(request, match.blocks)) return;
     if (BlocksToGoOn(request) - (match.blocks - match.idle) > cache_.available() - Outstanding()) return;
     waiting_.pop_back();
     cache_.Take(hashes, s.tokens, match.blocks, s.block_table);
@@ -113,6 +116,17 @@ void Scheduler::Admit(int64_t& room) {
   }
 }
 
+/// Whether a running request that is served before will soon offer the request's prompt block `index`, with
+/// the same beginning. Equal hashes may be of different prompts; the request then waits for nothing, and
+/// loses no more.
+bool Scheduler::IsBeingComputed(const ScheduledRequest& request, int64_t index) const {
+  const size_t i = static_cast<size_t>(index);
+  return std::any_of(running_.begin(), running_.end(), [&](const ScheduledRequest* other) {
+    return ServedBefore(*other, request) && other->cached_blocks <= index && other->hashes.size() > i &&
+           other->hashes[i] == request.hashes[i];
+  });
+}
+
 /// Blocks with which the request can compute all that it has pending, and the token after that.
 int64_t Scheduler::BlocksToGoOn(const ScheduledRequest& request) const {
   return BlocksFor(std::min(request.sequence.length() + 1, options_.context));
@@ -128,7 +142,8 @@ int64_t Scheduler::Outstanding() const {
   return blocks;
 }
 
-/// Sees to it that the request's table can have `blocks` entries; false if it was itself the youngest and had to go.
+/// Sees to it that the request's table can have `blocks` entries; false if it was itself the youngest and had
+/// to go.
 bool Scheduler::MakeRoom(ScheduledRequest& request, int64_t blocks) {
   while (blocks - static_cast<int64_t>(request.sequence.block_table.size()) > cache_.available()) {
     const bool itself = running_.back() == &request;

@@ -11,11 +11,15 @@ namespace {
 
 constexpr int64_t kBlock = 4;
 
-/// Requests whose tokens nobody computes: a "step" marks them computed and draws a token for each that is ready.
+/// Requests whose tokens nobody computes: a "step" marks them computed and draws a token for each that is
+/// ready.
 class World {
  public:
   World(int64_t blocks, SchedulerOptions options, bool prefix_cache = false)
-      : pool(blocks), cache(pool, kBlock, prefix_cache, {1, 2}), options_(Sized(options)), scheduler(options_, cache) {}
+      : pool(blocks),
+        cache(pool, kBlock, prefix_cache, {1, 2}),
+        options_(Sized(options)),
+        scheduler(options_, cache) {}
 
   ScheduledRequest& Add(int64_t prompt, int64_t priority = 0) {
     auto request = std::make_unique<ScheduledRequest>();
@@ -66,7 +70,8 @@ class World {
       const Slice& slice = plan.slices[i];
       ASSERT_EQ(slice.sequence, &plan.requests[i]->sequence);
       ASSERT_EQ(slice.logits, slice.count == slice.sequence->pending() ? 1 : 0);
-      ASSERT_GE(static_cast<int64_t>(slice.sequence->block_table.size()) * kBlock, slice.sequence->computed + slice.count);
+      ASSERT_GE(static_cast<int64_t>(slice.sequence->block_table.size()) * kBlock,
+                slice.sequence->computed + slice.count);
       ASSERT_EQ(std::count(plan.requests.begin(), plan.requests.end(), plan.requests[i]), 1);
       tokens += slice.count;
     }
@@ -197,7 +202,32 @@ TEST(Scheduler, StartsWithWhatThePrefixCacheHas) {
       << "the third was computed twice and is shared since";
 }
 
-/// Random arrivals, lengths and ends in a small pool: the budget holds (CheckPlan), everyone ends, nothing leaks.
+TEST(Scheduler, ABeginningThatIsBeingComputedIsWaitedFor) {
+  World world(40, {.step_tokens = 16, .max_running = 4, .context = 40}, true);
+  ScheduledRequest& first = world.Add(30);
+  ScheduledRequest& same = world.Add(30);
+  const StepPlan& begun = world.Step(4);
+  EXPECT_EQ(World::Planned(begun, first), 16);
+  EXPECT_EQ(World::Planned(begun, same), 0);
+  const StepPlan& done = world.Step();
+  EXPECT_EQ(World::Planned(done, first), 14);
+  EXPECT_EQ(World::Planned(done, same), 0)
+      << "two tokens of the budget are left, and the rest is not yet there";
+  const StepPlan& shared = world.Step();
+  EXPECT_EQ(same.prefix_tokens, 28);
+  EXPECT_EQ(World::Planned(shared, same), 2);
+}
+
+TEST(Scheduler, NobodyWaitsForABeginningOfLowerPriority) {
+  World world(40, {.step_tokens = 16, .max_running = 4, .context = 40}, true);
+  world.Add(30);
+  world.Step();
+  ScheduledRequest& urgent = world.Add(30, 1);
+  EXPECT_EQ(World::Planned(world.Step(), urgent), 2) << "what the running prompt leaves of the step";
+}
+
+/// Random arrivals, lengths and ends in a small pool: the budget holds (CheckPlan), everyone ends, nothing
+/// leaks.
 TEST(Scheduler, EveryoneIsServedWhateverComes) {
   for (const bool prefix_cache : {false, true}) {
     std::mt19937 random(5);
