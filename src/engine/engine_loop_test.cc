@@ -6,8 +6,10 @@
 
 #include <cmath>
 #include <cstring>
+#include <latch>
 #include <random>
 
+#include "engine/allocation_counter.h"
 #include "engine/logprobs.h"
 #include "model/golden_util.h"
 
@@ -427,6 +429,36 @@ TEST(EngineLoop, OptionsOutOfRangeAreRefused) {
     ASSERT_FALSE(loop);
     EXPECT_EQ(loop.error().code, Code::kInvalidArgument);
   }
+}
+
+/// Twice the same requests in a pool too small for them, on one thread: the second time everything has its
+/// room.
+TEST(EngineLoop, AStepAllocatesNothing) {
+  auto loop = Must(EngineLoop::Start(Load("v3-tiny-bf16", 2, 1), {.max_running = 8}));
+  std::vector<Asked> asked = RandomRequests(12, 4, loop->engine().config().vocab_size);
+  std::latch waves[] = {std::latch(12), std::latch(12)};
+  int64_t first = -1, last = -1, preempted = 0;
+  for (int wave = 0; wave < 2; ++wave) {
+    first = last = -1;
+    preempted = loop->stats().preemptions;
+    std::latch& ended = waves[wave];
+    for (Asked& a : asked) {
+      a.params.max_tokens = 60;
+      a.stop_ids.clear();
+      Inbox unused;
+      GenerationRequest request = ToRequest(a, unused);
+      request.deliver = [&](const TokenEvent& event, const Usage&) {
+        last = AllocationsOfThisThread();
+        if (first < 0) first = last;
+        if (event.finished) ended.count_down();
+      };
+      Must(loop->Submit(std::move(request)));
+    }
+    ended.wait();
+  }
+  loop->Drain(kLong);
+  EXPECT_GT(loop->stats().preemptions, preempted) << "preemption is part of what is measured";
+  EXPECT_EQ(last, first);
 }
 
 /// Damages the first of some weights for the lifetime of the object. The engine thread must be idle at both
