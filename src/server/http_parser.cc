@@ -277,6 +277,8 @@ tl::expected<void, HttpRefusal> RequestParser::CheckTarget() {
   return {};
 }
 
+void RequestParser::LimitBody(size_t max_bytes) { grammar_->body_limit(max_bytes); }
+
 bool RequestParser::keep_alive() const { return grammar_->keep_alive(); }
 
 std::string HostName(std::string_view authority) {

@@ -20,7 +20,7 @@ struct ParserLimits {
   size_t max_header_bytes = 32 << 10;  // request line and all header lines
   size_t max_headers = 100;
   size_t max_target_bytes = 4 << 10;
-  size_t max_body_bytes = 16 << 20;
+  size_t max_body_bytes = 8 << 20;
   size_t max_chunks = 16384;           // a body in tiny chunks costs more to read than it carries
 };
 
@@ -52,6 +52,8 @@ class RequestParser {
   bool has_body() const { return chunked_ || content_length_ > 0; }
   bool chunked() const { return chunked_; }
   uint64_t content_length() const { return content_length_; }
+  /// Lowers the body limit, between header and body; a longer chunked body is then refused with 413.
+  void LimitBody(size_t max_bytes);
   /// The Host (or the authority of an absolute target, which must agree), lower case; empty only in HTTP/1.0.
   const std::string& host() const { return host_; }
 

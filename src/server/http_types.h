@@ -86,6 +86,7 @@ struct Route {
   std::string path;
   std::string scope;  // what the caller's token must grant; kPublicScope: no token needed, said by name
   Handler handler;
+  size_t max_body_bytes = 0;  // 0: ServerOptions::parser.max_body_bytes; a larger body gets 413
 };
 inline constexpr std::string_view kPublicScope = "";
 

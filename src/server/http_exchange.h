@@ -1,0 +1,69 @@
+// One request's response on its way from any thread to the connection's thread: bounded, thread-safe, never blocking.
+//
+// The handler holds a Writer (made by NewWriter), the connection holds the Exchange; when the last Writer goes
+// away unfinished, the Exchange ends the response by itself.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "server/http_response.h"
+#include "server/http_types.h"
+
+namespace hadal {
+
+class Exchange : public std::enable_shared_from_this<Exchange> {
+ public:
+  /// `wake` is called (from any thread, under the Exchange's lock) when the connection should call Take, and never
+  /// after Close.
+  Exchange(ResponseFrame frame, size_t max_buffer_bytes, std::function<void()> wake);
+
+  std::shared_ptr<ResponseWriter> NewWriter();
+
+  // --- for writers, any thread ---
+  void Send(int status, HttpHeaders headers, std::string body);
+  void StartStream(int status, HttpHeaders headers);
+  bool Write(std::string_view chunk);
+  void EndStream();
+  void OnDisconnect(std::function<void()> callback);
+  void Abandon();  // the last writer is gone
+
+  // --- for the connection, its thread ---
+  struct Taken {
+    std::string bytes;      // to send now
+    bool ended = false;     // nothing will follow
+    bool cut_off = false;   // close the connection: the reader is too slow, or the stream was abandoned
+    bool slow_reader = false;
+  };
+  Taken Take();
+  /// `bytes` of what Take gave have left.
+  void Sent(size_t bytes);
+  /// The connection is gone: nothing is taken any more. Fires OnDisconnect unless the response has ended.
+  void Close();
+  /// Asks that the connection be closed after this response; heeded if its head is not written yet.
+  void CloseAfter();
+  bool keep_alive() const;
+  int status() const;
+  uint64_t total_bytes() const;
+
+ private:
+  void StartLocked(int status, const HttpHeaders& headers, int64_t length);
+  void SendLocked(int status, const HttpHeaders& headers, std::string_view body);
+  void WakeLocked();
+
+  const size_t max_buffer_bytes_;
+  mutable std::mutex mutex_;  // guards everything below
+  ResponseFrame frame_;
+  std::function<void()> wake_;
+  std::function<void()> on_disconnect_;
+  std::string pending_;
+  size_t unsent_ = 0;         // pending_ and what Take gave and Sent has not confirmed
+  uint64_t total_ = 0;
+  int status_ = 0;            // 0: not started
+  bool streaming_ = false, ended_ = false, open_ = true, cut_off_ = false, slow_ = false, woken_ = false;
+};
+
+}  // namespace hadal
