@@ -70,13 +70,8 @@ Result<std::string> NewConfigText(const Path& in, const QuantizationConfig& from
 
 std::vector<TensorDeclaration> DeclarationsOf(const std::vector<ConvertStep>& steps) {
   std::vector<TensorDeclaration> declarations;
-  for (const ConvertStep& step : steps) {
-    if (step.copy) {
-      declarations.push_back({step.copy->name, step.copy->dtype, step.copy->shape});
-    } else {
-      for (TensorDeclaration& part : step.encoder->Declarations()) declarations.push_back(std::move(part));
-    }
-  }
+  for (const ConvertStep& step : steps)
+    for (TensorDeclaration& part : step.Declarations()) declarations.push_back(std::move(part));
   return declarations;
 }
 

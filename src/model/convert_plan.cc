@@ -4,18 +4,27 @@
 #include <string>
 #include <tuple>
 #include <unordered_set>
+#include <utility>
 
 namespace hadal {
 namespace {
 
 using Method = QuantizationConfig::Method;
 
-/// Wide elements have no place between narrow ones (see AddInOrder).
-bool IsWide(const TensorInfo& tensor) { return DTypeBits(tensor.dtype) == 64; }
+/// Ragged or not, width, shard, offset.
+using WritingOrder = std::tuple<bool, int, uint32_t, uint64_t>;
 
-std::tuple<uint32_t, uint64_t> PlaceOf(const ConvertStep& step) {
-  const TensorInfo& tensor = step.copy ? *step.copy : step.plain ? *step.plain : *step.linear.values;
-  return {tensor.shard, tensor.offset};
+/// The source's order, in which all begin at a multiple of 8 as long as all are multiples of 8 bytes. Those
+/// that are not come after them, wide elements first, so that few of them end up unaligned: the scales that
+/// follow an odd number of FP8 codes.
+WritingOrder WritingOrderOf(const ConvertStep& step) {
+  const TensorInfo& source = step.copy ? *step.copy : step.plain ? *step.plain : *step.linear.values;
+  const std::vector<TensorDeclaration> parts = step.Declarations();
+  const bool ragged = std::any_of(parts.begin(), parts.end(), [](const TensorDeclaration& part) {
+    const auto bytes = TensorBytes(part.dtype, part.shape);
+    return !bytes || *bytes % 8 != 0;
+  });
+  return {ragged, ragged ? -DTypeBits(parts.front().dtype) : 0, source.shard, source.offset};
 }
 
 /// kInvalidArgument, with a way out, if a Linear's rows are no multiple of the group.
@@ -58,7 +67,7 @@ class ConversionPlanner {
   const ModelConfig& config_;
   const QuantizationConfig& target_;
   std::unordered_set<const TensorInfo*> used_;
-  std::vector<ConvertStep> wide_, steps_, others_;
+  std::vector<ConvertStep> steps_;
 };
 
 /// "X" of "X.weight".
@@ -75,7 +84,7 @@ void ConversionPlanner::Copy(const TensorInfo* tensor) {
   used_.insert(tensor);
   ConvertStep step;
   step.copy = tensor;
-  (IsWide(*tensor) ? wide_ : steps_).push_back(std::move(step));
+  steps_.push_back(std::move(step));
 }
 
 Status ConversionPlanner::Encode(const TensorSpec& spec, ConvertStep step, WeightFormat format) {
@@ -131,32 +140,26 @@ Status ConversionPlanner::AddSpec(const TensorSpec& spec) {
 }
 
 void ConversionPlanner::AddOthers() {
-  for (const TensorInfo& tensor : checkpoint_.tensors()) {
-    if (used_.contains(&tensor)) continue;
-    ConvertStep step;
-    step.copy = &tensor;
-    (IsWide(tensor) ? wide_ : others_).push_back(std::move(step));
-  }
+  for (const TensorInfo& tensor : checkpoint_.tensors())
+    if (!used_.contains(&tensor)) Copy(&tensor);
 }
 
-/// Elements of 64 bits first (in packed folders, the shapes of some writers): every tensor between has a
-/// multiple of 4 bytes, so that the rest is aligned in any order. What config.json does not need comes last,
-/// wide before narrow, for it may have any size.
 std::vector<ConvertStep> ConversionPlanner::TakeInOrder() {
-  const auto by_place = [](const ConvertStep& a, const ConvertStep& b) { return PlaceOf(a) < PlaceOf(b); };
-  std::sort(wide_.begin(), wide_.end(), by_place);
-  std::sort(steps_.begin(), steps_.end(), by_place);
-  std::sort(others_.begin(), others_.end(), [](const ConvertStep& a, const ConvertStep& b) {
-    return std::tuple(-DTypeBits(a.copy->dtype), PlaceOf(a)) <
-           std::tuple(-DTypeBits(b.copy->dtype), PlaceOf(b));
-  });
-  std::vector<ConvertStep> all = std::move(wide_);
-  std::move(steps_.begin(), steps_.end(), std::back_inserter(all));
-  std::move(others_.begin(), others_.end(), std::back_inserter(all));
+  std::vector<std::pair<WritingOrder, size_t>> order;
+  for (size_t i = 0; i < steps_.size(); ++i) order.emplace_back(WritingOrderOf(steps_[i]), i);
+  std::sort(order.begin(), order.end());
+  std::vector<ConvertStep> all;
+  all.reserve(steps_.size());
+  for (const auto& [key, i] : order) all.push_back(std::move(steps_[i]));
   return all;
 }
 
 }  // namespace
+
+std::vector<TensorDeclaration> ConvertStep::Declarations() const {
+  if (encoder) return encoder->Declarations();
+  return {{copy->name, copy->dtype, copy->shape}};
+}
 
 bool SameStorage(const QuantizationConfig& from, const QuantizationConfig& to) {
   if (from.method != to.method) return false;

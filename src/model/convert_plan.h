@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
+#include "model/safetensors_writer.h"
 #include "model/tensor_encoder.h"
 #include "model/weight_source.h"
 
@@ -18,13 +19,17 @@ struct ConvertStep {
   std::optional<TensorEncoder> encoder;  // whose rows come from
   LinearSource linear;                   // this if it has values,
   const TensorInfo* plain = nullptr;     // else this
+
+  /// What is written, in that order.
+  std::vector<TensorDeclaration> Declarations() const;
 };
 
 /// Whether a folder stored as `from` is, as a whole, one stored as `to`: both quantised, with the same bits
 /// and blocks.
 bool SameStorage(const QuantizationConfig& from, const QuantizationConfig& to);
 
-/// In the order of writing, which is the source's order on disk as far as alignment allows. With the same
+/// In the order of writing: the source's on disk, but for tensors of sizes that would leave those behind them
+/// unaligned, which come last. With the same
 /// storage everything is copied. Else Linears take the format of `target` and the rest becomes BF16, except
 /// the selection bias, which is copied as everything is that has its new format already (to the byte); so are
 /// tensors that config.json does not need. A prediction layer that config.json does not announce is converted

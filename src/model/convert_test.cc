@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include "model/convert_plan.h"
+#include "model/odd_folder_test_util.h"
 #include "model/parameters.h"
 #include "model/safetensors_test_util.h"
 #include "model/synth.h"
@@ -179,6 +180,32 @@ TEST_F(ConvertTest, PackedFolderOfAnotherWriterIsCopiedAligned) {
   const Model bf16(Converted(int4, "bf16"));
   EXPECT_EQ(bf16.Bytes("model.layers.0.self_attn.rotary_emb.inv_freq").size(), 3u);
   ExpectClose(before, bf16);
+}
+
+TEST_F(ConvertTest, SizesThatDivideNothing) {
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kFp8}) {
+    const Path source = folder_ / fmt::format("odd-{}", static_cast<int>(format));
+    WriteFolder(source, OddConfig(29, TopkMethod::kNoauxTc), format);
+    const Model from(source);
+    for (const char* weights : {"fp8", "bf16"}) {
+      SCOPED_TRACE(source.filename().string() + " to " + weights);
+      const Model to(Converted(source, weights));
+      ExpectClose(from, to);
+      ExpectLoads(to);
+    }
+    ExpectError(Run(source, folder_ / "no", "int4"), Code::kInvalidArgument, "choose weights in fp8 or bf16");
+  }
+}
+
+TEST_F(ConvertTest, OnlyScalesBehindOddCodesAreUnaligned) {
+  const Path source = folder_ / "odd";
+  WriteFolder(source, OddConfig(29, TopkMethod::kNoauxTc), WeightFormat::kBF16);
+  for (const char* weights : {"fp8", "bf16"}) {
+    const Model to(Converted(source, weights));
+    for (const TensorInfo& tensor : to.checkpoint->tensors())
+      if (!tensor.name.ends_with("_scale_inv"))
+        EXPECT_EQ(tensor.offset % static_cast<uint64_t>(DTypeBits(tensor.dtype) / 8), 0u) << tensor.name;
+  }
 }
 
 TEST_F(ConvertTest, PredictionLayerThatIsNotAnnouncedIsConverted) {

@@ -2,9 +2,6 @@
 
 #include <simdjson.h>
 
-#include <algorithm>
-#include <functional>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <utility>
@@ -45,17 +42,6 @@ Result<std::string> MetadataText(const std::map<std::string, std::string>& metad
   return text + "}";
 }
 
-/// kInvalidArgument if an element's bytes would lie across its own size. `begin` counts from an aligned
-/// place.
-Status CheckAligned(const TensorDeclaration& tensor, uint64_t begin) {
-  const uint64_t size = std::max(1, DTypeBits(tensor.dtype) / 8);
-  if (begin % size == 0) return {};
-  return InvalidArgument(
-      "tensor '{}' of {} would begin at byte {} of the data, which is no multiple of {}; declare "
-      "tensors of wider elements first",
-      Shown(tensor.name), DTypeName(tensor.dtype), begin, size);
-}
-
 /// kResourceExhausted if the disk of `folder` has less than `needed` bytes free for `what`.
 Status CheckRoom(const Path& folder, const Path& what, uint64_t needed) {
   ASSIGN_OR_RETURN(const uint64_t free, FreeDiskBytes(folder.empty() ? Path(".") : folder));
@@ -84,7 +70,6 @@ Result<std::string> MakeSafetensorsHeader(std::span<const TensorDeclaration> ten
     ASSIGN_OR_RETURN(const uint64_t bytes, DeclaredBytes(tensor));
     if (!names.insert(tensor.name).second)
       return InvalidArgument("tensor '{}' is declared twice", Shown(tensor.name));
-    RETURN_IF_ERROR(CheckAligned(tensor, begin));
     uint64_t end;
     if (__builtin_add_overflow(begin, bytes, &end) || end > uint64_t{INT64_MAX})
       return InvalidArgument("tensor '{}' would end beyond what a file can hold", Shown(tensor.name));
@@ -102,13 +87,6 @@ Result<std::string> MakeSafetensorsHeader(std::span<const TensorDeclaration> ten
   std::string header;
   for (int i = 0; i < 8; ++i) header += static_cast<char>(json.size() >> (8 * i));
   return header + json;
-}
-
-void SortForAlignment(std::vector<TensorDeclaration>& tensors) {
-  std::map<int, std::vector<TensorDeclaration>, std::greater<>> by_bits;
-  for (TensorDeclaration& tensor : tensors) by_bits[DTypeBits(tensor.dtype)].push_back(std::move(tensor));
-  tensors.clear();
-  for (auto& [bits, group] : by_bits) std::move(group.begin(), group.end(), std::back_inserter(tensors));
 }
 
 Result<SafetensorsWriter> SafetensorsWriter::Create(const Path& path, std::vector<TensorDeclaration> tensors,

@@ -27,14 +27,13 @@ struct TensorDeclaration {
 /// The length and the header of a file of `tensors`, laid out in this order, padded with spaces to a multiple
 /// of 64.
 ///
-/// kInvalidArgument: a name twice, not UTF-8 or "__metadata__"; a shape that has no size; a tensor that would
-/// not begin at a multiple of its element's size, which some readers need (see SortForAlignment).
-/// kResourceExhausted: beyond the limits of the format.
+/// The format lets a tensor begin at any byte. Some readers want multiples of its element's size; the order
+/// that the caller chooses gives them, or does not.
+///
+/// kInvalidArgument: a name twice, not UTF-8 or "__metadata__"; a shape that has no size. kResourceExhausted:
+/// beyond the limits of the format.
 Result<std::string> MakeSafetensorsHeader(std::span<const TensorDeclaration> tensors,
                                           const std::map<std::string, std::string>& metadata);
-
-/// Wide elements first, else the order kept: every tensor of a file in this order is aligned.
-void SortForAlignment(std::vector<TensorDeclaration>& tensors);
 
 /// One file. Its name appears only in Finish, when every byte is on the disk; without it nothing stays
 /// behind. Movable; one thread at a time.

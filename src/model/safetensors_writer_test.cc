@@ -80,24 +80,23 @@ TEST_F(Writer, DeclarationsAreChecked) {
   expect({{"a", DType::kF4, {3}}}, invalid, "do not fill whole bytes");
   expect({{"a", DType::kU8, {int64_t{1} << 40, int64_t{1} << 40}}}, invalid, "64 bits");
   expect({{"a", DType::kU8, std::vector<int64_t>(17, 1)}}, invalid, "has 17 dimensions");
-  expect({{"a", DType::kU8, {3}}, {"b", DType::kF32, {1}}}, invalid, "'b' of F32 would begin at byte 3");
   ExpectError(SafetensorsWriter::Create(folder_ / "f", {}, {{"k", "\xff"}}), invalid,
               "metadata 'k' is not valid");
   ExpectError(SafetensorsWriter::Create(folder_ / "no" / "f", {}), Code::kNotFound, "no");
   EXPECT_EQ(FilesInFolder(), 0u);
 }
 
-TEST_F(Writer, SortForAlignmentKeepsTheOrderOfEqualWidths) {
-  std::vector<TensorDeclaration> tensors = {{"u", DType::kU8, {3}},
-                                            {"f", DType::kF32, {1}},
-                                            {"i", DType::kI64, {1}},
-                                            {"g", DType::kF32, {1}},
-                                            {"h", DType::kF4, {2}}};
-  SortForAlignment(tensors);
-  std::string order;
-  for (const TensorDeclaration& tensor : tensors) order += tensor.name;
-  EXPECT_EQ(order, "ifguh");
-  EXPECT_TRUE(MakeSafetensorsHeader(tensors, {}));
+TEST_F(Writer, ATensorMayBeginAtAnyByte) {
+  auto writer = SafetensorsWriter::Create(folder_ / "f", {{"a", DType::kU8, {3}}, {"b", DType::kF32, {2}}});
+  ASSERT_TRUE(writer) << writer.error().message;
+  const float values[] = {1.5f, -2};
+  ASSERT_TRUE(writer->Write("a", Bytes(3, 0)));
+  ASSERT_TRUE(writer->Write("b", std::as_bytes(std::span(values))));
+  ASSERT_TRUE(writer->Finish());
+  const auto checkpoint = Checkpoint::OpenFile(folder_ / "f");
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ((*checkpoint)->Find("b")->offset % 4, 3u);
+  EXPECT_EQ(ReadF32(**checkpoint, "b").value(), (std::vector<float>{1.5f, -2}));
 }
 
 TEST_F(Writer, TensorsComeInTurnAndInFull) {

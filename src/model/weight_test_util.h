@@ -96,7 +96,6 @@ inline std::vector<HandTensor> CopyTensors(const Checkpoint& checkpoint) {
 inline std::unique_ptr<Checkpoint> WriteAndOpen(const Path& file, const std::vector<HandTensor>& tensors) {
   std::vector<TensorDeclaration> declarations;
   for (const HandTensor& tensor : tensors) declarations.push_back({tensor.name, tensor.dtype, tensor.shape});
-  SortForAlignment(declarations);
   auto writer = SafetensorsWriter::Create(file, declarations);
   EXPECT_TRUE(writer.has_value()) << writer.error().message;
   for (const TensorDeclaration& declaration : declarations) {
