@@ -95,7 +95,13 @@ class StateDb {
   Result<QuotaLimits> FindQuota(std::string_view subject);
   /// What `subject` used in the window (60 or 86400 seconds) that began at `start`.
   Result<QuotaUsage> FindUsage(std::string_view subject, int64_t window, int64_t start);
-  Status SetUsage(std::string_view subject, int64_t window, int64_t start, const QuotaUsage& usage);
+  /// Writes counts down together, and forgets windows that began more than two days before the first's.
+  struct UsageRecord {
+    std::string subject;
+    int64_t window = 0, start = 0;
+    QuotaUsage usage;
+  };
+  Status SetUsage(const std::vector<UsageRecord>& records);
 
   /// On the disk when it returns. The newest million records are kept.
   Status Audit(const AuditRecord& record);

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int64_t kKeptAuditRecords = 1'000'000;
 constexpr size_t kMaxAuditText = 512;
+constexpr int64_t kKeptUsageSeconds = 2 * 86400;
 
 constexpr const char* kFindQuota =
     "SELECT requests_per_minute, requests_per_day, tokens_per_minute, tokens_per_day FROM quotas "
@@ -40,10 +41,20 @@ Result<QuotaUsage> StateDb::FindUsage(std::string_view subject, int64_t window, 
   return QuotaUsage{query.Int(0), query.Int(1)};
 }
 
-Status StateDb::SetUsage(std::string_view subject, int64_t window, int64_t start, const QuotaUsage& usage) {
+Status StateDb::SetUsage(const std::vector<UsageRecord>& records) {
+  if (records.empty()) return {};
   const std::lock_guard lock(mutex_);
-  ASSIGN_OR_RETURN(Query query, db_.Prepare("INSERT OR REPLACE INTO usage VALUES (?,?,?,?,?)"));
-  return query.Bind(subject).Bind(window).Bind(start).Bind(usage.requests).Bind(usage.tokens).Run();
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(db_));
+  for (const auto& [subject, window, start, usage] : records) {
+    ASSIGN_OR_RETURN(Query query, db_.Prepare("INSERT OR REPLACE INTO usage VALUES (?,?,?,?,?)"));
+    query.Bind(subject).Bind(window).Bind(start).Bind(usage.requests).Bind(usage.tokens);
+    RETURN_IF_ERROR(query.Run());
+  }
+  {
+    ASSIGN_OR_RETURN(Query drop, db_.Prepare("DELETE FROM usage WHERE start < ?"));
+    RETURN_IF_ERROR(drop.Bind(records.front().start - kKeptUsageSeconds).Run());
+  }
+  return transaction.Commit();
 }
 
 Status StateDb::Audit(const AuditRecord& record) {
