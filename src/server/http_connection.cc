@@ -416,8 +416,8 @@ void Connection::RefuseAndClose(int status, std::string_view message) {
 void Connection::TakeResponse() {
   if (phase_ != Phase::kResponding || !exchange_) return;
   auto taken = exchange_->Take();
-  if (taken.cut_off) {
-    if (taken.slow_reader) ++server_.slow_readers;
+  if (taken.slow_reader) {
+    ++server_.slow_readers;
     return Close();
   }
   queued_ += taken.bytes.size();
@@ -428,6 +428,7 @@ void Connection::TakeResponse() {
     out_ += taken.bytes;
   }
   response_ended_ = taken.ended;
+  cut_off_ = taken.cut_off;
   WriteMore();
 }
 
@@ -469,6 +470,7 @@ void Connection::WriteMore() {
     out_done_ = 0;
   }
   if (phase_ != Phase::kResponding) return;
+  if (!blocked && cut_off_) return Close();
   if (!blocked) {
     SetDeadline(Clock::time_point::max());
     if (response_ended_) FinishResponse();

@@ -117,7 +117,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   Phase phase_ = Phase::kHandshake;
   bool waiting_read_ = false, waiting_write_ = false, waiting_deadline_ = false;
-  bool read_paused_ = false, response_ended_ = false, counted_ = false;
+  bool read_paused_ = false, response_ended_ = false, cut_off_ = false, counted_ = false;
   Clock::time_point deadline_ = Clock::time_point::max(), armed_for_ = Clock::time_point::max();
   Clock::time_point request_start_;
 

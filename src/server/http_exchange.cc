@@ -131,7 +131,10 @@ void Exchange::OnDisconnect(std::function<void()> callback) {
 }
 
 void Exchange::Abandon() {
+  std::function<void()> dropped;  // nobody is left whom it could concern
   std::lock_guard lock(mutex_);
+  dropped = std::move(on_disconnect_);
+  on_disconnect_ = nullptr;
   if (!open_ || ended_) return;
   if (status_ == 0) {
     const HttpHeaders json = {{"content-type", "application/json"}};

@@ -35,8 +35,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   struct Taken {
     std::string bytes;      // to send now
     bool ended = false;     // nothing will follow
-    bool cut_off = false;   // close the connection: the reader is too slow, or the stream was abandoned
-    bool slow_reader = false;
+    bool cut_off = false;   // the stream was abandoned: send `bytes`, then close without an end
+    bool slow_reader = false;  // close at once
   };
   Taken Take();
   /// `bytes` of what Take gave have left.

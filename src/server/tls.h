@@ -27,11 +27,11 @@ enum class ClientCertificates {
 };
 
 struct TlsOptions {
-  Path certificate_file;  // PEM: the server's certificate, then intermediates
-  Path key_file;          // PEM, not encrypted
+  Path certificate_file = {};  // PEM: the server's certificate, then intermediates
+  Path key_file = {};          // PEM, not encrypted
   std::string min_version = "1.3";  // "1.3" or "1.2"
   ClientCertificates client_certificates = ClientCertificates::kNone;
-  Path client_ca_file;    // PEM: whom client certificates must come from
+  Path client_ca_file = {};    // PEM: whom client certificates must come from
 };
 
 /// The TLS rules that new connections get. Thread-safe. No session tickets and no 0-RTT: nothing can be replayed,

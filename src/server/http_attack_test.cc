@@ -1,0 +1,575 @@
+// Attacks on a running server: each gets its exact answer, and a good request passes afterwards. What concerns
+// only the bytes of a request is replayed in http_parser_test.cc too, cut at every place.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+
+#include "server/http_server.h"
+#include "server/http_test_util.h"
+
+namespace hadal {
+namespace {
+
+using namespace testing_http;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const HttpHeaders kText = {{"content-type", "text/plain"}};
+constexpr const char* kHost = "Host: localhost\r\n";
+
+class HttpAttack : public ::testing::Test {
+ protected:
+  HttpAttack() {
+    options_.plain = true;
+    options_.unauthenticated = true;
+    options_.handshake_timeout = 150ms;
+    options_.header_timeout = 150ms;
+    options_.body_timeout = 200ms;
+    options_.idle_timeout = 2s;
+    options_.write_timeout = 200ms;
+    options_.linger_timeout = 300ms;
+  }
+  std::vector<Route> Routes() {
+    return {
+        {"GET", "/good", "", [](const HttpRequest&, auto writer) { writer->Send(200, kText, "ok"); }},
+        {"POST", "/post", "",
+         [this](const HttpRequest& request, auto writer) {
+           ++handled_;
+           writer->Send(200, kText, std::to_string(request.body.size()));
+         }},
+        {"POST", "/small", "", [](const HttpRequest&, auto writer) { writer->Send(200, kText, "s"); }, 4},
+        {"POST", "/hold", "", [this](const HttpRequest&, auto writer) { Hold(std::move(writer)); }},
+        {"GET", "/hold", "", [this](const HttpRequest&, auto writer) { Hold(std::move(writer)); }},
+    };
+  }
+  void Hold(std::shared_ptr<ResponseWriter> writer) {
+    std::lock_guard lock(mutex_);
+    held_.push_back(std::move(writer));
+  }
+  std::shared_ptr<ResponseWriter> TakeHeld() {
+    std::shared_ptr<ResponseWriter> writer;
+    Eventually([&] {
+      std::lock_guard lock(mutex_);
+      if (held_.empty()) return false;
+      writer = std::move(held_.front());
+      held_.pop_front();
+      return true;
+    });
+    return writer;
+  }
+  void Start() {
+    if (!options_.plain && options_.tls.certificate_file.empty()) options_.tls = pki_.Tls();
+    auto server = HttpServer::Start(options_, Routes(), nullptr);
+    ASSERT_TRUE(server) << server.error().message;
+    server_ = std::move(*server);
+  }
+  ClientOptions Usual() const { return {.plain = options_.plain}; }
+  int port() const { return server_->port(); }
+  Reply Attack(std::string_view bytes) {
+    Client client(port(), Usual());
+    client.Send(bytes);
+    Reply reply = client.ReadReply();
+    EXPECT_TRUE(reply.status == 0 || reply.complete);
+    return reply;
+  }
+  ::testing::AssertionResult StillGood() {
+    Client client(port(), Usual());
+    const Reply reply = client.Ask(Get("/good"));
+    if (reply.status == 200 && reply.body == "ok") return ::testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << "a good request got " << reply.status;
+  }
+
+  TestPki pki_;
+  ServerOptions options_;
+  std::atomic<int> handled_{0};
+  std::mutex mutex_;
+  std::deque<std::shared_ptr<ResponseWriter>> held_;
+  std::unique_ptr<HttpServer> server_;
+};
+
+TEST_F(HttpAttack, MalformedRequests) {
+  Start();
+  const std::string get = "GET /good HTTP/1.1\r\n", post = "POST /post HTTP/1.1\r\n", host = kHost;
+  const struct {
+    const char* what;
+    std::string bytes;
+    int status;
+  } kCases[] = {
+      {"bare LF", "GET /good HTTP/1.1\nHost: localhost\n\n", 400},
+      {"obs-fold", get + host + "X: a\r\n\tb\r\n\r\n", 400},
+      {"CL and TE", post + host + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x", 400},
+      {"two CL", post + host + "Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcde", 400},
+      {"CL -1", post + host + "Content-Length: -1\r\n\r\n", 400},
+      {"CL non-integer", post + host + "Content-Length: 4e0\r\n\r\n", 400},
+      {"TE identity", post + host + "Transfer-Encoding: identity\r\n\r\nabc", 400},
+      {"TE list", post + host + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
+      {"TE in 1.0", "POST /post HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+      {"chunk-size overflow", post + host + "Transfer-Encoding: chunked\r\n\r\n10000000000000005\r\nhello\r\n", 400},
+      {"missing host", get + "\r\n", 400},
+      {"duplicate host", get + host + "Host: evil\r\n\r\n", 400},
+      {"host with /", get + "Host: localhost/x\r\n\r\n", 400},
+      {"host with ?", get + "Host: localhost?x\r\n\r\n", 400},
+      {"host with #", get + "Host: localhost#x\r\n\r\n", 400},
+      {"absolute-form mismatch", "GET http://evil/good HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
+      {"OPTIONS */x", "OPTIONS */x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
+      {"NUL", get + host + std::string("X: a\0\r\n\r\n", 9), 400},
+      {"1 MB header", get + host + "X: " + std::string(1 << 20, 'x') + "\r\n\r\n", 431},
+      {"header with _", get + host + "Content_Length: 5\r\n\r\n", 400},
+      {"gzip body", post + host + "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08", 415},
+      {"large body", post + host + "Content-Length: 100000000\r\n\r\n", 413},
+      {"body over the route's limit", "POST /small HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nabcde", 413},
+      {"chunks over the route's limit",
+       "POST /small HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", 413},
+      {"GET with body", get + host + "Content-Length: 3\r\n\r\nabc", 400},
+      {"CONNECT", "CONNECT evil:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 405},
+      {"TRACE", "TRACE /good HTTP/1.1\r\nHost: localhost\r\n\r\n", 405},
+      {"unknown method", "SMUGGLE /good HTTP/1.1\r\nHost: localhost\r\n\r\n", 501},
+      {"control in target", "GET /go\x01od HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
+      {"non-ASCII target", "GET /g\xc3\xb6od HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
+      {"path climbing", "GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404},
+      {"HTTP/2 without being offered", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
+  };
+  for (const auto& c : kCases) {
+    const Reply reply = Attack(c.bytes);
+    EXPECT_EQ(reply.status, c.status) << c.what;
+    EXPECT_THAT(reply.body, HasSubstr("\"error\"")) << c.what;
+    EXPECT_THAT(reply.body, Not(HasSubstr("/work"))) << c.what;
+    EXPECT_THAT(reply.body, Not(HasSubstr("evil"))) << c.what;  // nothing is quoted
+    EXPECT_TRUE(StillGood()) << c.what;
+  }
+  EXPECT_EQ(handled_, 0);
+}
+
+TEST_F(HttpAttack, TenThousandHeaders) {
+  Start();
+  std::string bytes = std::string("GET /good HTTP/1.1\r\n") + kHost;
+  for (int i = 0; i < 10'000; ++i) bytes += "a:b\r\n";
+  EXPECT_EQ(Attack(bytes + "\r\n").status, 431);
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, HalfAMillionTinyChunks) {
+  options_.body_timeout = 5s;
+  Start();
+  std::string bytes = std::string("POST /post HTTP/1.1\r\n") + kHost + "Transfer-Encoding: chunked\r\n\r\n";
+  for (int i = 0; i < 500'000; ++i) bytes += "1\r\nx\r\n";
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(Attack(bytes + "0\r\n\r\n").status, 413);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 2s);
+  EXPECT_EQ(handled_, 0);
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, SlowHeader) {
+  Start();
+  Client client(port(), Usual());
+  const auto start = std::chrono::steady_clock::now();
+  for (const char c : std::string("GET /good HTTP/1.1\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")) {
+    if (std::chrono::steady_clock::now() - start > 160ms || !client.Send(std::string(1, c))) break;
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_EQ(client.ReadReply().status, 408);
+  EXPECT_TRUE(client.WaitClosed());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 1s);
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, SlowBody) {
+  Start();
+  Client client(port(), Usual());
+  client.Send(std::string("POST /post HTTP/1.1\r\n") + kHost + "Content-Length: 1000\r\n\r\n");
+  const auto start = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() - start < 210ms && client.Send("x")) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(client.ReadReply().status, 408);
+  EXPECT_TRUE(client.WaitClosed());
+  EXPECT_EQ(handled_, 0);
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, SilentConnections) {
+  options_.idle_timeout = 150ms;
+  Start();
+  Client never(port(), Usual());
+  Client once(port(), Usual());
+  EXPECT_EQ(once.Ask(Get("/good")).status, 200);
+  EXPECT_TRUE(never.WaitClosed());
+  EXPECT_TRUE(once.WaitClosed());
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, TruncatedRequests) {
+  Start();
+  for (const char* bytes : {"GET /good HT", "POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc",
+                            "POST /post HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}) {
+    Client client(port(), Usual());
+    client.Send(bytes);
+    client.HalfClose();
+    EXPECT_EQ(client.ReadReply().status, 400);
+    EXPECT_TRUE(client.WaitClosed());
+  }
+  EXPECT_EQ(handled_, 0);
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, SlowReaderOfAStreamIsCutOffAndStallsNobody) {
+  options_.write_timeout = 10s;  // the buffer limit is what cuts
+  options_.max_stream_buffer_bytes = 64 << 10;
+  options_.send_buffer_bytes = 16 << 10;
+  Start();
+  ClientOptions slow = Usual();
+  slow.receive_buffer = 4096;
+  Client client(port(), slow);
+  client.Send(Get("/hold"));
+  const auto writer = TakeHeld();
+  std::atomic<bool> gone{false};
+  writer->OnDisconnect([&] { gone = true; });
+  writer->StartStream(200, kText);
+  const std::string event(1000, 'x');
+  int written = 0;
+  while (written < 10'000 && writer->Write(event)) ++written;
+  EXPECT_LT(written, 1000);  // not much beyond the limits
+  EXPECT_TRUE(Eventually([&] { return gone.load(); }));
+  EXPECT_EQ(server_->stats().slow_readers, 1u);
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, SlowReaderOfAResponseRunsOutOfTime) {
+  options_.send_buffer_bytes = 16 << 10;
+  Start();
+  ClientOptions slow = Usual();
+  slow.receive_buffer = 4096;
+  Client client(port(), slow);
+  client.Send(Get("/hold"));
+  TakeHeld()->Send(200, kText, std::string(4 << 20, 'x'));
+  // Trickling does not help: all that was queued must have left within the limit.
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(Eventually([&] {
+    char c;
+    ::recv(client.fd(), &c, 1, MSG_DONTWAIT);
+    return server_->stats().timeouts == 1;
+  }));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 1s);
+  EXPECT_TRUE(Eventually([&] { return server_->stats().connections == 0; }));
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, EndlessPipelineIsNotBuffered) {
+  Start();
+  Client client(port(), {.plain = true, .timeout = 300ms});
+  client.Send(Get("/hold"));
+  const auto writer = TakeHeld();
+  const std::string more = Get("/good");
+  size_t sent = 0;
+  while (sent < (64u << 20) && client.Send(more)) sent += more.size();
+  EXPECT_LT(sent, 32u << 20);  // the kernel's buffers and 64 KiB of ours, then it blocks
+  EXPECT_TRUE(StillGood());
+  writer->Send(200, kText, "go");
+  EXPECT_EQ(client.ReadReply().body, "go");
+  for (int i = 0; i < 3000; ++i) ASSERT_EQ(client.ReadReply().body, "ok") << i;
+}
+
+TEST_F(HttpAttack, HostOfAnotherSite) {
+  Start();
+  const auto ask = [&](const std::string& host) {
+    return Attack("GET /good HTTP/1.1\r\nHost: " + host + "\r\n\r\n").status;
+  };
+  EXPECT_EQ(ask("rebound.example"), 421);
+  EXPECT_EQ(ask("localhost.evil.example"), 421);
+  EXPECT_EQ(ask("10.0.0.1"), 421);
+  EXPECT_EQ(ask("LOCALHOST:1234"), 200);
+  EXPECT_EQ(ask("127.0.0.1:80"), 200);
+  EXPECT_EQ(ask("[::1]:80"), 200);
+  server_ = nullptr;
+  options_.allowed_hosts = {"llm.corp.example"};
+  Start();
+  EXPECT_EQ(ask("llm.corp.example"), 200);
+  EXPECT_EQ(ask("llm.corp.example.:443"), 200);
+  EXPECT_EQ(ask("rebound.example"), 421);
+  EXPECT_EQ(ask("127.0.0.1"), 200);
+  server_ = nullptr;
+  // A listener on all addresses takes any name unless names are given; the address come in on always passes.
+  options_.plain = false;
+  options_.listen = "0.0.0.0:0";
+  Start();
+  EXPECT_EQ(ask("rebound.example"), 421);
+  EXPECT_EQ(ask("127.0.0.1"), 200);
+  server_ = nullptr;
+  options_.allowed_hosts.clear();
+  Start();
+  EXPECT_EQ(ask("any.example"), 200);
+}
+
+TEST_F(HttpAttack, TooManyConnections) {
+  options_.max_connections = 3;
+  Start();
+  {
+    Client a(port(), Usual()), b(port(), Usual()), c(port(), Usual());
+    for (Client* client : {&a, &b, &c}) EXPECT_EQ(client->Ask(Get("/good")).status, 200);
+    Client d(port(), Usual());
+    EXPECT_TRUE(d.WaitClosed());
+    EXPECT_EQ(server_->stats().refused_connections, 1u);
+    EXPECT_EQ(a.Ask(Get("/good")).status, 200);
+  }
+  EXPECT_TRUE(Eventually([&] { return server_->stats().connections == 0; }));
+  EXPECT_TRUE(StillGood());
+  server_ = nullptr;
+  options_.max_connections = 100;
+  options_.max_connections_per_peer = 1;
+  Start();
+  {
+    Client a(port(), Usual());
+    EXPECT_EQ(a.Ask(Get("/good")).status, 200);
+    EXPECT_TRUE(Client(port(), Usual()).WaitClosed());
+  }
+  EXPECT_TRUE(Eventually([&] { return server_->stats().connections == 0; }));
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(HttpAttack, TooManyRequestsInFlight) {
+  options_.max_requests_in_flight = 2;
+  Start();
+  Client a(port(), Usual()), b(port(), Usual()), c(port(), Usual());
+  a.Send(Post("/hold", ""));
+  b.Send(Post("/hold", ""));
+  auto first = TakeHeld(), second = TakeHeld();
+  const Reply full = c.Ask(Post("/post", ""));
+  EXPECT_EQ(full.status, 429);
+  EXPECT_EQ(full.Header("retry-after"), "1");
+  EXPECT_EQ(c.Ask(Get("/good")).status, 200);  // probes are answered
+  first->Send(200, kText, "");
+  EXPECT_EQ(a.ReadReply().status, 200);
+  b.Close();  // a disconnect frees its place too
+  EXPECT_TRUE(Eventually([&] { return server_->stats().requests_in_flight == 0; }));
+  EXPECT_EQ(c.Ask(Post("/post", "")).status, 200);
+}
+
+TEST_F(HttpAttack, ManyLargeBodiesAtOnceAreBounded) {
+  options_.max_total_body_bytes = 1000;
+  options_.body_timeout = 2s;
+  Start();
+  Client a(port(), Usual()), b(port(), Usual());
+  a.Send(std::string("POST /post HTTP/1.1\r\n") + kHost + "Content-Length: 800\r\n\r\n");
+  EXPECT_TRUE(Eventually([&] { return server_->stats().requests_in_flight == 1; }));
+  EXPECT_EQ(b.Ask(Post("/post", std::string(300, 'x'))).status, 503);
+  a.Send(std::string(800, 'x'));
+  EXPECT_EQ(a.ReadReply().body, "800");
+  EXPECT_EQ(b.Ask(Post("/post", std::string(300, 'x'))).status, 200);
+}
+
+TEST_F(HttpAttack, OutOfDescriptors) {
+  Start();
+  Client open(port(), Usual());
+  EXPECT_EQ(open.Ask(Get("/good")).status, 200);
+  Client waiting(port(), Usual());
+  EXPECT_EQ(waiting.Ask(Get("/good")).status, 200);
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  // A client's socket is made first; then no descriptor is left to accept it with.
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  rlimit none = before;
+  none.rlim_cur = 3;
+  setrlimit(RLIMIT_NOFILE, &none);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port()));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  EXPECT_TRUE(Eventually([&] { return server_->stats().accept_failures >= 2; }));
+  EXPECT_LT(server_->stats().accept_failures, 20u);  // it pauses, it does not spin
+  EXPECT_EQ(open.Ask(Get("/good")).status, 200);
+  setrlimit(RLIMIT_NOFILE, &before);
+  const std::string request = Get("/good");
+  EXPECT_GT(::send(fd, request.data(), request.size(), MSG_NOSIGNAL), 0);
+  char answer[512];
+  EXPECT_GT(::recv(fd, answer, sizeof answer, 0), 12);
+  EXPECT_EQ(std::string(answer, 12), "HTTP/1.1 200");
+  ::close(fd);
+  EXPECT_TRUE(StillGood());
+}
+
+// --- TLS ------------------------------------------------------------------------------------------------------------
+
+class TlsAttack : public HttpAttack {
+ protected:
+  TlsAttack() { options_.plain = false; }
+};
+
+TEST_F(TlsAttack, OldVersionsAreRefusedUnlessAllowedByName) {
+  Start();
+  EXPECT_FALSE(Client(port(), {.max_version = TLS1_2_VERSION}).connected());
+  EXPECT_TRUE(StillGood());
+  server_ = nullptr;
+  options_.tls.min_version = "1.2";
+  Start();
+  Client client(port(), {.max_version = TLS1_2_VERSION});
+  ASSERT_TRUE(client.connected());
+  EXPECT_EQ(client.Ask(Get("/good")).status, 200);
+  EXPECT_FALSE(Client(port(), {.max_version = TLS1_1_VERSION}).connected());
+  server_ = nullptr;
+  options_.tls.min_version = "1.0";
+  EXPECT_FALSE(HttpServer::Start(options_, Routes(), nullptr));
+}
+
+TEST_F(TlsAttack, StalledHandshakesTimeOut) {
+  Start();
+  Client silent(port(), {.plain = true}), cut(port(), {.plain = true});
+  cut.Send(std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11));  // a ClientHello's beginning
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(silent.WaitClosed());
+  EXPECT_TRUE(cut.WaitClosed());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 1s);
+  EXPECT_EQ(server_->stats().timeouts, 2u);
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(TlsAttack, GarbageAndPlainHttpAreClosed) {
+  Start();
+  for (const std::string& bytes : {Get("/good"), std::string(1000, '\xff'), std::string("\x16\x03\x01\x00\x01\x00", 6)}) {
+    Client client(port(), {.plain = true});
+    client.Send(bytes);
+    EXPECT_TRUE(client.WaitClosed());
+    EXPECT_THAT(client.buffer(), Not(HasSubstr("HTTP/1.1 200")));
+  }
+  EXPECT_TRUE(StillGood());
+}
+
+TEST_F(TlsAttack, NothingToReplay) {
+  Start();
+  Client client(port());
+  EXPECT_EQ(client.Ask(Get("/good")).status, 200);
+  // No ticket has come, so there is neither resumption nor 0-RTT to be replayed.
+  EXPECT_EQ(SSL_SESSION_is_resumable(SSL_get0_session(client.ssl())), 0);
+  EXPECT_EQ(SSL_SESSION_get_max_early_data(SSL_get0_session(client.ssl())), 0u);
+}
+
+TEST_F(TlsAttack, ServerNameMustMatchHost) {
+  options_.allowed_hosts = {"a.example", "b.example"};
+  Start();
+  Client client(port(), {.server_name = "a.example"});
+  ASSERT_TRUE(client.connected());  // one certificate for all names: SNI selects nothing
+  EXPECT_EQ(client.Ask("GET /good HTTP/1.1\r\nHost: a.example\r\n\r\n").status, 200);
+  EXPECT_EQ(client.Ask("GET /good HTTP/1.1\r\nHost: b.example\r\n\r\n").status, 421);
+}
+
+TEST_F(TlsAttack, ReloadUnderLoad) {
+  Start();
+  std::atomic<bool> stop{false};
+  std::atomic<int> bad{0}, good{0};
+  std::vector<std::thread> load;
+  for (int i = 0; i < 2; ++i) {
+    load.emplace_back([&] {
+      while (!stop) {
+        Client client(port());
+        ++(client.connected() && client.Ask(Get("/good")).status == 200 ? good : bad);
+      }
+    });
+  }
+  Client before(port());
+  EXPECT_EQ(before.PeerCommonName(), "localhost");
+  for (int i = 0; i < 20; ++i) {
+    pki_.Install(pki_.Issue({.name = "server " + std::to_string(i)}));
+    const auto reloaded = server_->ReloadCertificate();
+    ASSERT_TRUE(reloaded) << reloaded.error().message;
+    EXPECT_EQ(Client(port()).PeerCommonName(), "server " + std::to_string(i));
+  }
+  stop = true;
+  for (auto& thread : load) thread.join();
+  EXPECT_EQ(bad, 0);
+  EXPECT_GT(good, 0);
+  EXPECT_EQ(before.Ask(Get("/good")).status, 200);  // open connections go on
+}
+
+TEST_F(TlsAttack, InvalidReloadKeepsTheOldCertificate) {
+  Start();
+  const auto refused = [&](Code code) {
+    const auto status = server_->ReloadCertificate();
+    const bool kept = Client(port()).PeerCommonName() == "localhost";
+    return !status && status.error().code == code && kept && StillGood();
+  };
+  const Credential expired = pki_.Issue({.not_before_s = -7200, .not_after_s = -3600});
+  const Credential future = pki_.Issue({.not_before_s = 3600, .not_after_s = 7200});
+  const Credential one = pki_.Issue({}), other = pki_.Issue({});
+  pki_.Install(expired);
+  EXPECT_TRUE(refused(Code::kFailedPrecondition));
+  pki_.Install(future);
+  EXPECT_TRUE(refused(Code::kFailedPrecondition));
+  pki_.Install({one.certificate, other.key});
+  EXPECT_TRUE(refused(Code::kDataLoss) || refused(Code::kFailedPrecondition));
+  pki_.Install({"garbage", other.key});
+  EXPECT_TRUE(refused(Code::kDataLoss));
+  pki_.Install({one.certificate, ""});
+  EXPECT_TRUE(refused(Code::kDataLoss));
+  std::filesystem::remove(pki_.File("server.key"));
+  EXPECT_TRUE(refused(Code::kNotFound));
+  pki_.Install(one);
+  EXPECT_TRUE(server_->ReloadCertificate());
+  EXPECT_GT(server_->certificate_not_after(), std::chrono::system_clock::now());
+}
+
+TEST_F(TlsAttack, ClientCertificates) {
+  options_.tls = pki_.Tls();
+  options_.tls.client_certificates = ClientCertificates::kRequired;
+  EXPECT_FALSE(HttpServer::Start(options_, Routes(), nullptr));  // no CA named
+  options_.tls.client_ca_file = pki_.File("ca.crt");
+  std::string subject;
+  auto routes = Routes();
+  routes.push_back({"GET", "/who", "", [](const HttpRequest& request, auto writer) {
+                      writer->Send(200, kText, request.client_certificate_subject);
+                    }});
+  auto server = HttpServer::Start(options_, routes, nullptr);
+  ASSERT_TRUE(server) << server.error().message;
+  server_ = std::move(*server);
+  // In TLS 1.3 the client's handshake ends before the server has judged its certificate: the first read fails.
+  const auto status = [&](const Credential* certificate) {
+    Client client(port(), {.certificate = certificate});
+    return client.Ask(Get("/who")).status;
+  };
+  const Credential good = pki_.Issue({.name = "worker 1", .san = ""});
+  const Credential expired = pki_.Issue({.name = "old", .not_before_s = -7200, .not_after_s = -3600});
+  const Credential stranger = MakeCertificate({.name = "worker 1"});
+  EXPECT_EQ(Client(port(), {.certificate = &good}).Ask(Get("/who")).body, "CN=worker 1");
+  EXPECT_EQ(status(nullptr), 0);
+  EXPECT_EQ(status(&expired), 0);
+  EXPECT_EQ(status(&stranger), 0);
+  EXPECT_EQ(status(&good), 200);
+  EXPECT_EQ(server_->stats().handshake_failures, 3u);
+  server_ = nullptr;
+  options_.tls.client_certificates = ClientCertificates::kOptional;
+  server = HttpServer::Start(options_, routes, nullptr);
+  ASSERT_TRUE(server);
+  server_ = std::move(*server);
+  EXPECT_EQ(status(nullptr), 200);
+  EXPECT_EQ(Client(port()).Ask(Get("/who")).body, "");
+  EXPECT_EQ(status(&stranger), 0);  // one that is sent must be valid
+  EXPECT_EQ(status(&good), 200);
+}
+
+TEST_F(TlsAttack, OtherProtocolsAreNotNegotiated) {
+  Start();
+  const auto connect = [&](std::string_view protocols) {
+    Client raw(port(), {.plain = true});
+    SSL_CTX* context = SSL_CTX_new(TLS_client_method());
+    SSL* ssl = SSL_new(context);
+    SSL_set_alpn_protos(ssl, reinterpret_cast<const unsigned char*>(protocols.data()),
+                        static_cast<unsigned>(protocols.size()));
+    SSL_set_fd(ssl, raw.fd());
+    const bool connected = SSL_connect(ssl) == 1;
+    const unsigned char* chosen = nullptr;
+    unsigned size = 0;
+    SSL_get0_alpn_selected(ssl, &chosen, &size);
+    std::string name(reinterpret_cast<const char*>(chosen), size);
+    SSL_free(ssl);
+    SSL_CTX_free(context);
+    return connected ? name : "refused";
+  };
+  EXPECT_EQ(connect(std::string_view("\x02h2\x08http/1.1", 12)), "http/1.1");
+  EXPECT_EQ(connect(std::string_view("\x02h2", 3)), "refused");
+  EXPECT_TRUE(StillGood());
+}
+
+}  // namespace
+}  // namespace hadal
