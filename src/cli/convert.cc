@@ -17,8 +17,8 @@ namespace {
 constexpr const char* kAbout =
     R"(Writes a copy of a model folder with its weights in another format: bf16, fp8 (DeepSeek's
 blocks of 128 x 128), int8 or int4 (compressed-tensors, a scale for each group of a row).
-Norms, embedding and router keep theirs. The folder appears when it is complete, or not at all;
-the source is not changed.
+Norms, embedding, head and router keep theirs, but for a quantised head, which becomes bf16. The
+folder appears when it is complete, or not at all; the source is not changed.
 
 Example:
   hadal convert --model DeepSeek-V3 --weights int4 --group 32 --out DeepSeek-V3-int4)";

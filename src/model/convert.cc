@@ -97,8 +97,8 @@ class SourceRelease {
 
  private:
   static constexpr uint64_t kBatchBytes = 64 << 20;
-  static std::array<const TensorInfo*, 5> PartsOf(const ConvertStep& step) {
-    return {step.copy, step.plain, step.linear.values, step.linear.scales, step.linear.shape};
+  static std::array<const TensorInfo*, 4> PartsOf(const ConvertStep& step) {
+    return {step.copy, step.linear.values, step.linear.scales, step.linear.shape};
   }
 
   const Checkpoint& checkpoint_;
@@ -112,11 +112,8 @@ Status WriteStep(const Checkpoint& checkpoint, const ConvertStep& step, std::vec
   if (step.copy) return stream.Copy(checkpoint, *step.copy);
   // Not while planning: a look at every tensor would map most of the file.
   if (step.linear.shape) RETURN_IF_ERROR(readers[0].CheckPackedShape(step.linear));
-  const int64_t cols = step.encoder->cols();
   return stream.Encode(*step.encoder, [&](int64_t first, int64_t count, int worker, float* out) {
-    WeightReader& reader = readers[static_cast<size_t>(worker)];
-    return step.plain ? reader.ReadFloats(*step.plain, first * cols, count * cols, out)
-                      : reader.Decode(step.linear, first, count, out);
+    return readers[static_cast<size_t>(worker)].Decode(step.linear, first, count, out);
   });
 }
 

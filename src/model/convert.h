@@ -30,9 +30,9 @@ struct ConvertOptions {
 ///
 /// kInvalidArgument: no such format or group, `out` is in `in`, rows that the group does not divide.
 /// kFailedPrecondition: `out` is not empty. kResourceExhausted: the disk has too little room, found before a
-/// weight is written. kDataLoss: a NaN or infinity among the weights (by name and row), or the source changed
-/// meanwhile. kCancelled: the listener returned false. Else the errors of LoadConfig, Checkpoint::Open and
-/// FindLinear.
+/// weight is written. kDataLoss: a NaN or infinity among the Linears that are encoded anew (by name and row),
+/// or the source changed meanwhile. kCancelled: the listener returned false. Else the errors of LoadConfig,
+/// Checkpoint::Open and FindLinear.
 Status Convert(const ConvertOptions& options, ThreadPool& pool);
 
 }  // namespace hadal

@@ -18,7 +18,7 @@ using WritingOrder = std::tuple<bool, int, uint32_t, uint64_t>;
 /// that are not come after them, wide elements first, so that few of them end up unaligned: the scales that
 /// follow an odd number of FP8 codes.
 WritingOrder WritingOrderOf(const ConvertStep& step) {
-  const TensorInfo& source = step.copy ? *step.copy : step.plain ? *step.plain : *step.linear.values;
+  const TensorInfo& source = step.copy ? *step.copy : *step.linear.values;
   const std::vector<TensorDeclaration> parts = step.Declarations();
   const bool ragged = std::any_of(parts.begin(), parts.end(), [](const TensorDeclaration& part) {
     const auto bytes = TensorBytes(part.dtype, part.shape);
@@ -59,7 +59,8 @@ class ConversionPlanner {
   bool IsAbsentCopy(const TensorSpec& spec) const;
   Status AddPlain(const TensorSpec& spec);
   Status AddLinear(const TensorSpec& spec);
-  bool HasFormat(const LinearSource& source, WeightFormat format) const;
+  /// Whether it is copied, rather than stored as `format`.
+  bool Stays(const LinearSource& source, TensorKind kind, WeightFormat format) const;
   void Copy(const TensorInfo* tensor);
   Status Encode(const TensorSpec& spec, ConvertStep step, WeightFormat format);
 
@@ -89,7 +90,7 @@ void ConversionPlanner::Copy(const TensorInfo* tensor) {
 
 Status ConversionPlanner::Encode(const TensorSpec& spec, ConvertStep step, WeightFormat format) {
   ASSIGN_OR_RETURN(step.encoder, TensorEncoder::Create(spec.name, spec.shape, format, target_.group_size));
-  for (const TensorInfo* part : {step.plain, step.linear.values, step.linear.scales, step.linear.shape})
+  for (const TensorInfo* part : {step.linear.values, step.linear.scales, step.linear.shape})
     used_.insert(part);
   steps_.push_back(std::move(step));
   return {};
@@ -97,16 +98,12 @@ Status ConversionPlanner::Encode(const TensorSpec& spec, ConvertStep step, Weigh
 
 Status ConversionPlanner::AddPlain(const TensorSpec& spec) {
   ASSIGN_OR_RETURN(const TensorInfo* tensor, FindPlain(checkpoint_, spec.name, spec.shape));
-  if (spec.kind == TensorKind::kRouterBias || tensor->dtype == DType::kBF16) {
-    Copy(tensor);
-    return {};
-  }
-  ConvertStep step;
-  step.plain = tensor;
-  return Encode(spec, std::move(step), WeightFormat::kBF16);
+  Copy(tensor);
+  return {};
 }
 
-bool ConversionPlanner::HasFormat(const LinearSource& source, WeightFormat format) const {
+bool ConversionPlanner::Stays(const LinearSource& source, TensorKind kind, WeightFormat format) const {
+  if (kind != TensorKind::kLinear) return !source.scales;
   if (source.format != format) return false;
   if (format == WeightFormat::kFp8) return source.block_rows == kFp8Block && source.block_cols == kFp8Block;
   return !source.packed() || source.block_cols == target_.group_size;
@@ -117,7 +114,7 @@ Status ConversionPlanner::AddLinear(const TensorSpec& spec) {
   ASSIGN_OR_RETURN(step.linear, FindLinear(checkpoint_, config_.quantization, BaseOf(spec.name),
                                            spec.shape[0], spec.shape[1]));
   const WeightFormat format = StoredFormat(spec.kind, target_);
-  if (!HasFormat(step.linear, format)) return Encode(spec, std::move(step), format);
+  if (!Stays(step.linear, spec.kind, format)) return Encode(spec, std::move(step), format);
   for (const TensorInfo* part : {step.linear.values, step.linear.scales, step.linear.shape})
     if (part) Copy(part);
   return {};

@@ -13,12 +13,11 @@
 
 namespace hadal {
 
-/// One tensor of the source, or one Linear with its parts: copied as it is, or decoded and encoded anew.
+/// One tensor of the source, copied as it is, or one Linear with its parts, decoded and encoded anew.
 struct ConvertStep {
   const TensorInfo* copy = nullptr;      // exactly one of copy and encoder
   std::optional<TensorEncoder> encoder;  // whose rows come from
-  LinearSource linear;                   // this if it has values,
-  const TensorInfo* plain = nullptr;     // else this
+  LinearSource linear;                   // this
 
   /// What is written, in that order.
   std::vector<TensorDeclaration> Declarations() const;
@@ -29,10 +28,10 @@ struct ConvertStep {
 bool SameStorage(const QuantizationConfig& from, const QuantizationConfig& to);
 
 /// In the order of writing: the source's on disk, but for tensors of sizes that would leave those behind them
-/// unaligned, which come last. With the same
-/// storage everything is copied. Else Linears take the format of `target` and the rest becomes BF16, except
-/// the selection bias, which is copied as everything is that has its new format already (to the byte); so are
-/// tensors that config.json does not need. A prediction layer that config.json does not announce is converted
+/// unaligned, which come last. With the same storage everything is copied, to the byte. Else Linears take the
+/// format of `target`, those that have it being copied. Norms, embedding, head, routers, biases and eh_proj
+/// are copied in whatever floats they are stored; one that is quantised becomes BF16. Tensors that
+/// config.json does not need are copied. A prediction layer that config.json does not announce is converted
 /// like the others.
 ///
 /// kInvalidArgument: a Linear's rows are no multiple of target's group, which other engines cannot read; the
