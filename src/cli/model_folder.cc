@@ -4,10 +4,10 @@
 #include <system_error>
 #include <vector>
 
+#include "model/synth.h"
+
 namespace hadal {
 namespace {
-
-constexpr const char* kMarker = "RANDOM_WEIGHTS";
 
 Path Environment(const char* name) {
   const char* value = std::getenv(name);
@@ -49,12 +49,7 @@ Result<Path> FindModelFolder(const std::string& given) {
 
 bool HasRandomWeights(const Path& folder) {
   std::error_code ignored;
-  return std::filesystem::exists(folder / kMarker, ignored);
-}
-
-Status MarkRandomWeights(const Path& folder, std::string_view command) {
-  return WriteFileAtomic(folder / kMarker,
-                         fmt::format("These weights are random. They were made by:\n{}\n", command));
+  return std::filesystem::exists(folder / kRandomWeightsFile, ignored);
 }
 
 }  // namespace hadal

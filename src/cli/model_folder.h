@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "base/file.h"
 #include "base/status.h"
@@ -14,10 +13,7 @@ namespace hadal {
 /// $XDG_DATA_HOME/hadal (~/.local/share/hadal). kNotFound names the places.
 Result<Path> FindModelFolder(const std::string& given);
 
-/// Whether the folder says of its weights that they are random: the model computes as a real one does, and
-/// what it says means nothing. A file RANDOM_WEIGHTS says so; 'hadal convert' copies it with the rest.
+/// Whether the folder has a kRandomWeightsFile; 'hadal convert' copies it with the rest.
 bool HasRandomWeights(const Path& folder);
-/// Writes that file, with the command that made the weights.
-Status MarkRandomWeights(const Path& folder, std::string_view command);
 
 }  // namespace hadal

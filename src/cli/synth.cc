@@ -1,8 +1,6 @@
 // hadal synth: a model folder with random weights.
 #include "model/synth.h"
 
-#include <unistd.h>
-
 #include <memory>
 
 #include "base/cpu_info.h"
@@ -50,10 +48,6 @@ Result<int> RunSynth(SynthFlags& flags) {
     return !interrupt.Requested();
   };
   RETURN_IF_ERROR(Synthesize(options, pool));
-  RETURN_IF_ERROR(MarkRandomWeights(
-      flags.out,
-      fmt::format("hadal synth --shape {} --weights {} --seed {}{}", options.shape, options.weights,
-                  options.seed, flags.layers > 0 ? fmt::format(" --layers {}", flags.layers) : "")));
   bar.Clear();
   RETURN_IF_ERROR(report.Print(flags.json));
   return kExitOk;

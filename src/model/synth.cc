@@ -31,6 +31,14 @@ std::string GenerationConfigJson() {
   return json.dump(2) + "\n";
 }
 
+/// What is in kRandomWeightsFile: the command that makes the same bytes.
+std::string RandomWeightsText(const SynthOptions& options) {
+  return fmt::format(
+      "These weights are random. They were made by:\nhadal synth --shape {} --weights {} --seed {}{}\n",
+      options.shape, options.weights, options.seed,
+      options.layers ? fmt::format(" --layers {}", *options.layers) : "");
+}
+
 Status WriteWeights(const Path& dir, const ModelConfig& config, const SynthOptions& options,
                     ThreadPool& pool) {
   const std::vector<TensorSpec> specs = ExpectedTensors(config);
@@ -68,6 +76,7 @@ Status Synthesize(const SynthOptions& options, ThreadPool& pool) {
   RETURN_IF_ERROR(WriteFileAtomic(dir / "generation_config.json", GenerationConfigJson()));
   RETURN_IF_ERROR(WriteFileAtomic(dir / "tokenizer.json", SynthTokenizerJson(config.vocab_size)));
   RETURN_IF_ERROR(WriteFileAtomic(dir / "tokenizer_config.json", SynthTokenizerConfigJson(config)));
+  RETURN_IF_ERROR(WriteFileAtomic(dir / kRandomWeightsFile, RandomWeightsText(options)));
   RETURN_IF_ERROR(WriteWeights(dir, config, options, pool));
   return folder.Commit();
 }

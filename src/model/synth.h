@@ -13,6 +13,10 @@
 
 namespace hadal {
 
+/// A file that says of a folder's weights that they are random, and which command made them: the model
+/// computes as a real one does, and what it says means nothing.
+inline constexpr const char* kRandomWeightsFile = "RANDOM_WEIGHTS";
+
 struct SynthOptions {
   std::string shape;             // one of ShapeNames()
   std::string weights = "bf16";  // bf16, fp8, int8 or int4
@@ -23,8 +27,8 @@ struct SynthOptions {
 };
 
 /// Writes a complete folder: config.json, generation_config.json, tokenizer.json, tokenizer_config.json with
-/// a chat template, weights. Every byte follows from shape, weights, layers and seed: not from threads or
-/// machine.
+/// a chat template, weights, kRandomWeightsFile. Every byte follows from shape, weights, layers and seed: not
+/// from threads or machine.
 ///
 /// The folder appears under its name when everything is on the disk; after an error or a stop it does not
 /// appear. Memory is about 40 MB and one tensor's scales.

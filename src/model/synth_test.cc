@@ -144,6 +144,22 @@ TEST_F(SynthTest, KeepsTheLayersAskedFor) {
   options.layers = 2;
   Make(options);
   EXPECT_EQ(LoadConfig(folder_ / "m")->num_hidden_layers, 2);
+  EXPECT_THAT(ReadFile(folder_ / "m" / kRandomWeightsFile).value(),
+              HasSubstr("\nhadal synth --shape v3-tiny --weights bf16 --seed 5 --layers 2\n"));
+}
+
+TEST_F(SynthTest, TheFolderAppearsWithTheWordThatItsWeightsAreRandom) {
+  SynthOptions options = Options("m");
+  bool marked = true;
+  options.progress = [&](uint64_t, uint64_t) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder_))
+      marked = marked && std::filesystem::exists(entry.path() / kRandomWeightsFile);
+    return true;
+  };
+  Make(options);
+  EXPECT_TRUE(marked) << "the word came after weights";
+  EXPECT_THAT(ReadFile(folder_ / "m" / kRandomWeightsFile).value(),
+              HasSubstr("\nhadal synth --shape v3-tiny --weights bf16 --seed 5\n"));
 }
 
 TEST(SynthTokenizer, HasATokenForEveryIdOfEveryShape) {
