@@ -1,5 +1,5 @@
-// Attacks on a running server: each gets its exact answer, and a good request passes afterwards. What concerns
-// only the bytes of a request is replayed in http_parser_test.cc too, cut at every place.
+// Attacks on a running server: each gets its exact answer, and a good request passes afterwards. What
+// concerns only the bytes of a request is replayed in http_parser_test.cc too, cut at every place.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -26,11 +26,9 @@ class HttpAttack : public ::testing::Test {
   HttpAttack() {
     options_.plain = true;
     options_.unauthenticated = true;
-    options_.handshake_timeout = 150ms;
-    options_.header_timeout = 150ms;
-    options_.body_timeout = 200ms;
-    options_.idle_timeout = 2s;
-    options_.write_timeout = 200ms;
+    // Long enough for a busy machine; the tests of a limit shorten it.
+    options_.handshake_timeout = options_.header_timeout = options_.body_timeout = 10s;
+    options_.idle_timeout = options_.write_timeout = 10s;
     options_.linger_timeout = 300ms;
   }
   std::vector<Route> Routes() {
@@ -101,14 +99,16 @@ TEST_F(HttpAttack, MalformedRequests) {
   } kCases[] = {
       {"bare LF", "GET /good HTTP/1.1\nHost: localhost\n\n", 400},
       {"obs-fold", get + host + "X: a\r\n\tb\r\n\r\n", 400},
-      {"CL and TE", post + host + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x", 400},
+      {"CL and TE", post + host + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x",
+       400},
       {"two CL", post + host + "Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcde", 400},
       {"CL -1", post + host + "Content-Length: -1\r\n\r\n", 400},
       {"CL non-integer", post + host + "Content-Length: 4e0\r\n\r\n", 400},
       {"TE identity", post + host + "Transfer-Encoding: identity\r\n\r\nabc", 400},
       {"TE list", post + host + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
       {"TE in 1.0", "POST /post HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-      {"chunk-size overflow", post + host + "Transfer-Encoding: chunked\r\n\r\n10000000000000005\r\nhello\r\n", 400},
+      {"chunk-size overflow",
+       post + host + "Transfer-Encoding: chunked\r\n\r\n10000000000000005\r\nhello\r\n", 400},
       {"missing host", get + "\r\n", 400},
       {"duplicate host", get + host + "Host: evil\r\n\r\n", 400},
       {"host with /", get + "Host: localhost/x\r\n\r\n", 400},
@@ -121,7 +121,8 @@ TEST_F(HttpAttack, MalformedRequests) {
       {"header with _", get + host + "Content_Length: 5\r\n\r\n", 400},
       {"gzip body", post + host + "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08", 415},
       {"large body", post + host + "Content-Length: 100000000\r\n\r\n", 413},
-      {"body over the route's limit", "POST /small HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nabcde", 413},
+      {"body over the route's limit", "POST /small HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nabcde",
+       413},
       {"chunks over the route's limit",
        "POST /small HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", 413},
       {"GET with body", get + host + "Content-Length: 3\r\n\r\nabc", 400},
@@ -153,7 +154,6 @@ TEST_F(HttpAttack, TenThousandHeaders) {
 }
 
 TEST_F(HttpAttack, HalfAMillionTinyChunks) {
-  options_.body_timeout = 5s;
   Start();
   std::string bytes = std::string("POST /post HTTP/1.1\r\n") + kHost + "Transfer-Encoding: chunked\r\n\r\n";
   for (int i = 0; i < 500'000; ++i) bytes += "1\r\nx\r\n";
@@ -165,6 +165,7 @@ TEST_F(HttpAttack, HalfAMillionTinyChunks) {
 }
 
 TEST_F(HttpAttack, SlowHeader) {
+  options_.header_timeout = 150ms;
   Start();
   Client client(port(), Usual());
   const auto start = std::chrono::steady_clock::now();
@@ -179,11 +180,13 @@ TEST_F(HttpAttack, SlowHeader) {
 }
 
 TEST_F(HttpAttack, SlowBody) {
+  options_.body_timeout = 200ms;
   Start();
   Client client(port(), Usual());
   client.Send(std::string("POST /post HTTP/1.1\r\n") + kHost + "Content-Length: 1000\r\n\r\n");
   const auto start = std::chrono::steady_clock::now();
-  while (std::chrono::steady_clock::now() - start < 210ms && client.Send("x")) std::this_thread::sleep_for(10ms);
+  while (std::chrono::steady_clock::now() - start < 210ms && client.Send("x"))
+    std::this_thread::sleep_for(10ms);
   EXPECT_EQ(client.ReadReply().status, 408);
   EXPECT_TRUE(client.WaitClosed());
   EXPECT_EQ(handled_, 0);
@@ -191,7 +194,7 @@ TEST_F(HttpAttack, SlowBody) {
 }
 
 TEST_F(HttpAttack, SilentConnections) {
-  options_.idle_timeout = 150ms;
+  options_.idle_timeout = options_.header_timeout = 150ms;
   Start();
   Client never(port(), Usual());
   Client once(port(), Usual());
@@ -203,8 +206,9 @@ TEST_F(HttpAttack, SilentConnections) {
 
 TEST_F(HttpAttack, TruncatedRequests) {
   Start();
-  for (const char* bytes : {"GET /good HT", "POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc",
-                            "POST /post HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}) {
+  for (const char* bytes :
+       {"GET /good HT", "POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc",
+        "POST /post HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}) {
     Client client(port(), Usual());
     client.Send(bytes);
     client.HalfClose();
@@ -216,7 +220,6 @@ TEST_F(HttpAttack, TruncatedRequests) {
 }
 
 TEST_F(HttpAttack, SlowReaderOfAStreamIsCutOffAndStallsNobody) {
-  options_.write_timeout = 10s;  // the buffer limit is what cuts
   options_.max_stream_buffer_bytes = 64 << 10;
   options_.send_buffer_bytes = 16 << 10;
   Start();
@@ -238,6 +241,7 @@ TEST_F(HttpAttack, SlowReaderOfAStreamIsCutOffAndStallsNobody) {
 }
 
 TEST_F(HttpAttack, SlowReaderOfAResponseRunsOutOfTime) {
+  options_.write_timeout = 200ms;
   options_.send_buffer_bytes = 16 << 10;
   Start();
   ClientOptions slow = Usual();
@@ -334,8 +338,9 @@ TEST_F(HttpAttack, TooManyRequestsInFlight) {
   Start();
   Client a(port(), Usual()), b(port(), Usual()), c(port(), Usual());
   a.Send(Post("/hold", ""));
+  const auto first = TakeHeld();
   b.Send(Post("/hold", ""));
-  auto first = TakeHeld(), second = TakeHeld();
+  const auto second = TakeHeld();
   const Reply full = c.Ask(Post("/post", ""));
   EXPECT_EQ(full.status, 429);
   EXPECT_EQ(full.Header("retry-after"), "1");
@@ -349,7 +354,6 @@ TEST_F(HttpAttack, TooManyRequestsInFlight) {
 
 TEST_F(HttpAttack, ManyLargeBodiesAtOnceAreBounded) {
   options_.max_total_body_bytes = 1000;
-  options_.body_timeout = 2s;
   Start();
   Client a(port(), Usual()), b(port(), Usual());
   a.Send(std::string("POST /post HTTP/1.1\r\n") + kHost + "Content-Length: 800\r\n\r\n");
@@ -391,7 +395,7 @@ TEST_F(HttpAttack, OutOfDescriptors) {
   EXPECT_TRUE(StillGood());
 }
 
-// --- TLS ------------------------------------------------------------------------------------------------------------
+// --- TLS ---------------------------------------------------------------------------------------------------
 
 class TlsAttack : public HttpAttack {
  protected:
@@ -415,9 +419,11 @@ TEST_F(TlsAttack, OldVersionsAreRefusedUnlessAllowedByName) {
 }
 
 TEST_F(TlsAttack, StalledHandshakesTimeOut) {
+  options_.handshake_timeout = 150ms;
   Start();
   Client silent(port(), {.plain = true}), cut(port(), {.plain = true});
-  cut.Send(std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11));  // a ClientHello's beginning
+  cut.Send(
+      std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11));  // a ClientHello's beginning
   const auto start = std::chrono::steady_clock::now();
   EXPECT_TRUE(silent.WaitClosed());
   EXPECT_TRUE(cut.WaitClosed());
@@ -427,8 +433,10 @@ TEST_F(TlsAttack, StalledHandshakesTimeOut) {
 }
 
 TEST_F(TlsAttack, GarbageAndPlainHttpAreClosed) {
+  options_.handshake_timeout = 200ms;
   Start();
-  for (const std::string& bytes : {Get("/good"), std::string(1000, '\xff'), std::string("\x16\x03\x01\x00\x01\x00", 6)}) {
+  for (const std::string& bytes :
+       {Get("/good"), std::string(1000, '\xff'), std::string("\x16\x03\x01\x00\x01\x00", 6)}) {
     Client client(port(), {.plain = true});
     client.Send(bytes);
     EXPECT_TRUE(client.WaitClosed());
@@ -523,7 +531,8 @@ TEST_F(TlsAttack, ClientCertificates) {
   auto server = HttpServer::Start(options_, routes, nullptr);
   ASSERT_TRUE(server) << server.error().message;
   server_ = std::move(*server);
-  // In TLS 1.3 the client's handshake ends before the server has judged its certificate: the first read fails.
+  // In TLS 1.3 the client's handshake ends before the server has judged its certificate: the first read
+  // fails.
   const auto status = [&](const Credential* certificate) {
     Client client(port(), {.certificate = certificate});
     return client.Ask(Get("/who")).status;

@@ -10,14 +10,10 @@ namespace {
 
 // Bytes of later requests held while one is answered; then the socket is left unread.
 constexpr size_t kMaxEarlyBytes = 64 << 10;
-// Reads or writes in one go before the thread's other connections get their turn.
+// Reads in one go before the thread's other connections get their turn.
 constexpr int kMaxRounds = 8;
 // A refused request's body up to this size is read, so that the connection can go on; beyond, it is closed.
 constexpr uint64_t kMaxReadToRefuse = 16 << 10;
-// Written bytes are dropped from the front of out_ in steps of this size.
-constexpr size_t kCompactBytes = 64 << 10;
-// TLS records carry up to 16 KiB.
-constexpr size_t kWriteBytes = 16 << 10;
 
 std::string LocalAddress(const Tcp::socket& socket) {
   boost::system::error_code error;
@@ -79,8 +75,7 @@ void Connection::Start() {
 }
 
 void Connection::Drain() {
-  if (phase_ == Phase::kHandshake || phase_ == Phase::kIdle) return Close();
-  if (exchange_) exchange_->CloseAfter();
+  if (phase_ == Phase::kHandshake || phase_ == Phase::kIdle) Close();
 }
 
 void Connection::Close() {
@@ -100,37 +95,41 @@ void Connection::Close() {
   socket_.close(ignored);
 }
 
-// --- Waiting -------------------------------------------------------------------------------------------------------
+// --- Waiting -----------------------------------------------------------------------------------------------
 
 void Connection::WaitRead() {
   if (waiting_read_ || phase_ == Phase::kClosed) return;
   waiting_read_ = true;
-  socket_.async_wait(Tcp::socket::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
-    self->waiting_read_ = false;
-    if (error || self->phase_ == Phase::kClosed) return;
-    if (self->phase_ == Phase::kHandshake) return self->Handshake();
-    if (self->phase_ == Phase::kLinger) return self->DiscardMore();
-    self->ReadMore();
-    // A TLS write may have waited for incoming bytes.
-    if (self->out_.size() > self->out_done_) self->WriteMore();
-  });
+  socket_.async_wait(Tcp::socket::wait_read,
+                     [self = shared_from_this()](const boost::system::error_code& error) {
+                       self->waiting_read_ = false;
+                       if (error || self->phase_ == Phase::kClosed) return;
+                       if (self->phase_ == Phase::kHandshake) return self->Handshake();
+                       if (self->phase_ == Phase::kLinger) return self->DiscardMore();
+                       self->ReadMore();
+                       // A TLS write may have waited for incoming bytes.
+                       if (self->out_.size() > self->out_done_) self->WriteMore();
+                     });
 }
 
 void Connection::WaitWrite() {
   if (waiting_write_ || phase_ == Phase::kClosed) return;
   waiting_write_ = true;
-  socket_.async_wait(Tcp::socket::wait_write, [self = shared_from_this()](const boost::system::error_code& error) {
-    self->waiting_write_ = false;
-    if (error || self->phase_ == Phase::kClosed) return;
-    if (self->phase_ == Phase::kHandshake) return self->Handshake();
-    if (self->phase_ == Phase::kLinger) return;
-    self->WriteMore();
-    // A TLS read may have waited for room to write.
-    if (self->phase_ != Phase::kClosed && self->phase_ != Phase::kLinger && !self->waiting_read_) self->ReadMore();
-  });
+  socket_.async_wait(
+      Tcp::socket::wait_write, [self = shared_from_this()](const boost::system::error_code& error) {
+        self->waiting_write_ = false;
+        if (error || self->phase_ == Phase::kClosed) return;
+        if (self->phase_ == Phase::kHandshake) return self->Handshake();
+        if (self->phase_ == Phase::kLinger) return;
+        self->WriteMore();
+        // A TLS read may have waited for room to write.
+        if (self->phase_ != Phase::kClosed && self->phase_ != Phase::kLinger && !self->waiting_read_)
+          self->ReadMore();
+      });
 }
 
-/// One timer serves all limits: it is set anew only to fire earlier; a deadline moved later is noticed on firing.
+/// One timer serves all limits: it is set anew only to fire earlier; a deadline moved later is noticed on
+/// firing.
 void Connection::SetDeadline(Clock::time_point deadline) {
   deadline_ = deadline;
   if (deadline == Clock::time_point::max()) return;
@@ -169,14 +168,12 @@ void Connection::OnDeadline() {
       }
       ++server_.timeouts;
       return Close();
-    case Phase::kHandshake:
-      ++server_.timeouts;
-      return Close();
+    case Phase::kHandshake: ++server_.timeouts; return Close();
     default: return Close();
   }
 }
 
-// --- Reading -------------------------------------------------------------------------------------------------------
+// --- Reading -----------------------------------------------------------------------------------------------
 
 void Connection::Handshake() {
   switch (transport_.Handshake()) {
@@ -185,8 +182,8 @@ void Connection::Handshake() {
     case Transport::Outcome::kWantWrite: return WaitWrite();
     default: ++server_.handshake_failures; return Close();
   }
-  // We answer the handshake's last flight with nothing, so its acknowledgement would be delayed by 40 ms, and a client
-  // without TCP_NODELAY holds its request back until then.
+  // We answer the handshake's last flight with nothing, so its acknowledgement would be delayed by 40 ms, and
+  // a client without TCP_NODELAY holds its request back until then.
   const int now = 1;
   ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_QUICKACK, &now, sizeof now);
   client_subject_ = transport_.ClientSubject();
@@ -322,7 +319,8 @@ void Connection::Reserve(HttpRequest& request) {
   const auto& options = server_.options;
   const size_t limit = route_->max_body_bytes ? route_->max_body_bytes : options.parser.max_body_bytes;
   parser_->LimitBody(limit);
-  if (parser_->content_length() > limit) return Defer(413, "The request body is larger than this path takes.");
+  if (parser_->content_length() > limit)
+    return Defer(413, "The request body is larger than this path takes.");
   const HttpHeaders retry = {{"retry-after", "1"}};
   const bool exempt = request.method == "GET" || request.method == "HEAD";
   if (server_.in_flight.fetch_add(1) >= options.max_requests_in_flight && !exempt) {
@@ -369,7 +367,8 @@ void Connection::OnPeerEnd() {
   Close();
 }
 
-/// While lingering: reads and forgets, so that the kernel does not reset the connection under the last response.
+/// While lingering: reads and forgets, so that the kernel does not reset the connection under the last
+/// response.
 void Connection::DiscardMore() {
   for (int round = 0; round < kMaxRounds; ++round) {
     const ssize_t n = ::recv(socket_.native_handle(), thread_.scratch.data(), thread_.scratch.size(), 0);
@@ -378,157 +377,6 @@ void Connection::DiscardMore() {
     return Close();
   }
   WaitRead();
-}
-
-// --- Answering -----------------------------------------------------------------------------------------------------
-
-/// From here on the connection answers; the parser may still be needed by the caller.
-void Connection::BeginExchange(const Route* route, bool keep_alive) {
-  ResponseFrame frame;
-  if (parser_) frame.http_1_0 = parser_->http_1_0();
-  if (log_) {
-    frame.head_only = log_->method == "HEAD";
-    frame.request_id = log_->request_id;
-  }
-  frame.keep_alive = keep_alive && !server_.draining;
-  route_ = route;
-  response_ended_ = false;
-  phase_ = Phase::kResponding;
-  SetDeadline(Clock::time_point::max());
-  exchange_ = std::make_shared<Exchange>(
-      std::move(frame), server_.options.max_stream_buffer_bytes, [self = shared_from_this()] {
-        asio::post(self->thread_.io, [self] { self->TakeResponse(); });
-      });
-}
-
-void Connection::Refuse(int status, std::string_view message, HttpHeaders headers, std::string_view code) {
-  if (status == 204) return exchange_->Send(204, std::move(headers), "");
-  headers.emplace_back("content-type", "application/json");
-  exchange_->Send(status, std::move(headers), ErrorBody(status, message, code));
-}
-
-void Connection::RefuseAndClose(int status, std::string_view message) {
-  if (!log_) {
-    log_ = std::make_unique<Log>();
-    log_->request_id = ChooseRequestId(HttpRequest{});
-  }
-  BeginExchange(nullptr, false);
-  parser_ = nullptr;
-  deferred_ = nullptr;
-  Refuse(status, message);
-}
-
-void Connection::TakeResponse() {
-  if (phase_ != Phase::kResponding || !exchange_) return;
-  auto taken = exchange_->Take();
-  if (taken.slow_reader) {
-    ++server_.slow_readers;
-    return Close();
-  }
-  queued_ += taken.bytes.size();
-  if (out_.empty()) {
-    out_ = std::move(taken.bytes);
-    out_done_ = 0;
-  } else {
-    out_ += taken.bytes;
-  }
-  response_ended_ = taken.ended;
-  cut_off_ = taken.cut_off;
-  WriteMore();
-}
-
-void Connection::WriteMore() {
-  const auto self = shared_from_this();
-  size_t written = 0;
-  bool blocked = false;
-  for (int round = 0; out_done_ < out_.size(); ++round) {
-    if (round == 4 * kMaxRounds) {
-      blocked = true;
-      WaitWrite();  // writable at once: comes back after the thread's other work
-      break;
-    }
-    const auto [outcome, n] = transport_.Write(std::string_view(out_).substr(out_done_, kWriteBytes));
-    if (outcome == Transport::Outcome::kOk) {
-      out_done_ += n;
-      written += n;
-      continue;
-    }
-    if (outcome == Transport::Outcome::kWantWrite) {
-      blocked = true;
-      WaitWrite();
-      break;
-    }
-    if (outcome == Transport::Outcome::kWantRead) {
-      blocked = true;
-      WaitRead();
-      break;
-    }
-    return Close();
-  }
-  sent_ += written;
-  if (exchange_ && written > 0) exchange_->Sent(written);
-  if (out_done_ == out_.size()) {
-    std::string().swap(out_);
-    out_done_ = 0;
-  } else if (out_done_ >= kCompactBytes) {
-    out_.erase(0, out_done_);
-    out_done_ = 0;
-  }
-  if (phase_ != Phase::kResponding) return;
-  if (!blocked && cut_off_) return Close();
-  if (!blocked) {
-    SetDeadline(Clock::time_point::max());
-    if (response_ended_) FinishResponse();
-  } else if (deadline_ == Clock::time_point::max()) {
-    watermark_ = queued_;
-    SetDeadline(Clock::now() + server_.options.write_timeout);
-  }
-}
-
-void Connection::FinishResponse() {
-  const bool keep_alive = exchange_->keep_alive() && !server_.draining;
-  Report(true);
-  exchange_->Close();
-  exchange_ = nullptr;
-  parser_ = nullptr;
-  if (!keep_alive) return Linger();
-  phase_ = Phase::kIdle;
-  SetDeadline(Clock::now() + server_.options.idle_timeout);
-  if (early_.empty() && !read_paused_) return;
-  // By way of the queue, so that a long pipeline neither nests calls nor keeps the thread to itself.
-  asio::post(thread_.io, [self = shared_from_this()] {
-    if (self->phase_ != Phase::kIdle) return;
-    self->Parse(std::exchange(self->early_, {}));
-    if (std::exchange(self->read_paused_, false) && !self->waiting_read_) self->ReadMore();
-  });
-}
-
-void Connection::Report(bool completed) {
-  if (std::exchange(counted_, false)) --server_.in_flight;
-  ReleaseBody();
-  const auto log = std::move(log_);
-  if (!server_.options.observer) return;
-  AccessRecord record;
-  record.status = exchange_->status() != 0 ? exchange_->status() : 499;
-  record.bytes = exchange_->total_bytes();
-  record.duration = Clock::now() - request_start_;
-  record.completed = completed;
-  record.peer = peer_;
-  if (route_) record.route = route_->path;
-  if (log) {
-    record.method = log->method;
-    record.request_id = log->request_id;
-    record.identity = log->identity.get();
-  }
-  server_.options.observer(record);
-}
-
-void Connection::Linger() {
-  phase_ = Phase::kLinger;
-  std::string().swap(early_);
-  transport_.ShutdownWrite();
-  SetDeadline(Clock::now() + server_.options.linger_timeout);
-  if (!waiting_read_) DiscardMore();
 }
 
 }  // namespace hadal

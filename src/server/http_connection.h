@@ -2,9 +2,10 @@
 //
 //   handshake -> idle -> header -> body -> responding -> idle ...      any of them -> linger -> closed
 //
-// A callback machine and not a coroutine, because an idle stream must cost little and must notice a disconnect: the
-// connection always waits for readability, also while a handler thinks. Requests are answered one after the other;
-// bytes that come early (pipelining) wait, up to a bound, then the socket is no longer read.
+// A callback machine and not a coroutine, because an idle stream must cost little and must notice a
+// disconnect: the connection always waits for readability, also while a handler thinks. Requests are answered
+// one after the other; bytes that come early (pipelining) wait, up to a bound, then the socket is no longer
+// read.
 #pragma once
 
 #include <array>
@@ -32,7 +33,8 @@ class Connection;
 
 /// What all connections of a server share.
 struct ServerContext {
-  ServerContext(ServerOptions o, Router r, HostRule h) : options(std::move(o)), router(std::move(r)), hosts(std::move(h)) {}
+  ServerContext(ServerOptions o, Router r, HostRule h)
+      : options(std::move(o)), router(std::move(r)), hosts(std::move(h)) {}
 
   const ServerOptions options;
   const Router router;
@@ -64,12 +66,13 @@ struct IoThread {
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(ServerContext& server, IoThread& thread, Tcp::socket socket, std::string peer, std::string peer_key);
+  Connection(ServerContext& server, IoThread& thread, Tcp::socket socket, std::string peer,
+             std::string peer_key);
   ~Connection();
 
   // All on the io thread.
   void Start();
-  void Drain();  // closes now if no request is under way, else after its response
+  void Drain();  // closes if no request is under way; else its response does (Exchange sees that we drain)
   void Close();
 
  private:
@@ -88,7 +91,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void ReadMore();
   void OnBytes(std::string_view bytes);
   void Parse(std::string_view bytes);
-  bool OnHeader();          // false: answered already
+  bool OnHeader();                     // false: answered already
   void Decide(HttpRequest& request);   // sets route_, or deferred_
   void Reserve(HttpRequest& request);  // takes the request into the server's limits, or sets deferred_
   void ReleaseBody();
@@ -121,22 +124,22 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point deadline_ = Clock::time_point::max(), armed_for_ = Clock::time_point::max();
   Clock::time_point request_start_;
 
-  size_t reserved_body_ = 0;                // of ServerContext::body_bytes
-  std::unique_ptr<RequestParser> parser_;   // from a request's first byte until its handler is called
-  std::string early_;                       // bytes of following requests
-  std::string out_;                         // to write, from out_done_ on
+  size_t reserved_body_ = 0;               // of ServerContext::body_bytes
+  std::unique_ptr<RequestParser> parser_;  // from a request's first byte until its handler is called
+  std::string early_;                      // bytes of following requests
+  std::string out_;                        // to write, from out_done_ on
   size_t out_done_ = 0;
   uint64_t queued_ = 0, sent_ = 0, watermark_ = 0;  // bytes ever; watermark_ must have left by the deadline
 
-  std::shared_ptr<Exchange> exchange_;      // from the header's end until the response has left
+  std::shared_ptr<Exchange> exchange_;  // from the header's end until the response has left
   const Route* route_ = nullptr;
   struct Refusal {
     int status;
     std::string message, code;
     HttpHeaders headers;
   };
-  std::unique_ptr<Refusal> deferred_;       // to be given after a short body has been read
-  struct Log {                              // what the access log will say, kept small
+  std::unique_ptr<Refusal> deferred_;  // to be given after a short body has been read
+  struct Log {                         // what the access log will say, kept small
     std::string method, request_id;
     std::shared_ptr<const Identity> identity;
   };

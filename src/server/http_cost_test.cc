@@ -36,8 +36,8 @@ int64_t ResidentBytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-/// Opens `count` streams, says so on `out`, and waits for `in` to close. A process of its own, so that its memory
-/// is not counted as the server's.
+/// Opens `count` streams, says so on `out`, and waits for `in` to close. A process of its own, so that its
+/// memory is not counted as the server's.
 [[noreturn]] void HoldStreams(int port, int count, int out, int in) {
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < count; ++i) {
@@ -80,12 +80,14 @@ TEST(HttpCost, TwoThousandIdleTlsStreamsFitIn100Megabytes) {
   }
   ::close(to_child[0]);
   ::close(from_child[1]);
-  auto server = HttpServer::Start(options, {{"GET", "/stream", "", [&](const HttpRequest&, auto writer) {
-                                               writer->StartStream(200, {{"content-type", "text/event-stream"}});
-                                               writer->Write("data: hello\n\n");
-                                               std::lock_guard lock(mutex);
-                                               writers.push_back(std::move(writer));
-                                             }}},
+  auto server = HttpServer::Start(options,
+                                  {{"GET", "/stream", "",
+                                    [&](const HttpRequest&, auto writer) {
+                                      writer->StartStream(200, {{"content-type", "text/event-stream"}});
+                                      writer->Write("data: hello\n\n");
+                                      std::lock_guard lock(mutex);
+                                      writers.push_back(std::move(writer));
+                                    }}},
                                   nullptr);
   ASSERT_TRUE(server) << server.error().message;
   {
@@ -101,8 +103,8 @@ TEST(HttpCost, TwoThousandIdleTlsStreamsFitIn100Megabytes) {
   ASSERT_EQ(::read(from_child[0], &byte, 1), 1) << "the clients failed";
   const int64_t bytes = ResidentBytes() - before;
   EXPECT_EQ((*server)->stats().connections, static_cast<size_t>(kStreams));
-  std::printf("idle TLS stream: %.1f KiB, %d of them: %.1f MB\n", static_cast<double>(bytes) / kStreams / 1024,
-              kStreams, static_cast<double>(bytes) / 1e6);
+  std::printf("idle TLS stream: %.1f KiB, %d of them: %.1f MB\n",
+              static_cast<double>(bytes) / kStreams / 1024, kStreams, static_cast<double>(bytes) / 1e6);
   if (kMeasure) EXPECT_LT(bytes, 100'000'000);
   ::close(to_child[1]);
   int status = 0;
@@ -117,7 +119,8 @@ TEST(HttpCost, ARequestCostsLittle) {
   ServerOptions options;
   options.tls = pki.Tls();
   auto server = HttpServer::Start(
-      options, {{"POST", "/", "", [](const HttpRequest& r, auto writer) { writer->Send(200, {}, r.body); }}}, nullptr);
+      options, {{"POST", "/", "", [](const HttpRequest& r, auto writer) { writer->Send(200, {}, r.body); }}},
+      nullptr);
   ASSERT_TRUE(server) << server.error().message;
   Client client((*server)->port());
   const std::string request = Post("/", std::string(200, 'x'));
@@ -128,12 +131,16 @@ TEST(HttpCost, ARequestCostsLittle) {
   for (int i = 0; i < kRequests; ++i) {
     const auto start = std::chrono::steady_clock::now();
     ASSERT_EQ(client.Ask(request).status, 200);
-    micros.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count());
+    micros.push_back(
+        std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count());
   }
   getrusage(RUSAGE_SELF, &after);
   std::sort(micros.begin(), micros.end());
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
-  const double cpu = seconds(after.ru_utime) + seconds(after.ru_stime) - seconds(before.ru_utime) - seconds(before.ru_stime);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  const double cpu =
+      seconds(after.ru_utime) + seconds(after.ru_stime) - seconds(before.ru_utime) - seconds(before.ru_stime);
   std::printf("request over TLS, client included: median %.0f us, p99 %.0f us, CPU %.0f us\n",
               micros[kRequests / 2], micros[kRequests * 99 / 100], 1e6 * cpu / kRequests);
   if (kMeasure) EXPECT_LT(micros[kRequests / 2], 1000);
@@ -145,11 +152,13 @@ TEST(HttpCost, ATokenArrivesSoon) {
   options.tls = pki.Tls();
   std::shared_ptr<ResponseWriter> writer;
   std::atomic<bool> ready{false};
-  auto server = HttpServer::Start(options, {{"GET", "/", "", [&](const HttpRequest&, auto w) {
-                                               w->StartStream(200, {});
-                                               writer = std::move(w);
-                                               ready = true;
-                                             }}},
+  auto server = HttpServer::Start(options,
+                                  {{"GET", "/", "",
+                                    [&](const HttpRequest&, auto w) {
+                                      w->StartStream(200, {});
+                                      writer = std::move(w);
+                                      ready = true;
+                                    }}},
                                   nullptr);
   ASSERT_TRUE(server) << server.error().message;
   Client client((*server)->port());

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace hadal {
 namespace {
 
@@ -12,7 +14,9 @@ class Writer final : public ResponseWriter {
   void Send(int status, HttpHeaders headers, std::string body) override {
     exchange_->Send(status, std::move(headers), std::move(body));
   }
-  void StartStream(int status, HttpHeaders headers) override { exchange_->StartStream(status, std::move(headers)); }
+  void StartStream(int status, HttpHeaders headers) override {
+    exchange_->StartStream(status, std::move(headers));
+  }
   bool Write(std::string chunk) override { return exchange_->Write(chunk); }
   void EndStream() override { exchange_->EndStream(); }
   void OnDisconnect(std::function<void()> callback) override { exchange_->OnDisconnect(std::move(callback)); }
@@ -23,8 +27,12 @@ class Writer final : public ResponseWriter {
 
 }  // namespace
 
-Exchange::Exchange(ResponseFrame frame, size_t max_buffer_bytes, std::function<void()> wake)
-    : max_buffer_bytes_(max_buffer_bytes), frame_(std::move(frame)), wake_(std::move(wake)) {}
+Exchange::Exchange(ResponseFrame frame, size_t max_buffer_bytes, const std::atomic<bool>& draining,
+                   std::function<void()> wake)
+    : max_buffer_bytes_(max_buffer_bytes),
+      draining_(draining),
+      frame_(std::move(frame)),
+      wake_(std::move(wake)) {}
 
 std::shared_ptr<ResponseWriter> Exchange::NewWriter() { return std::make_shared<Writer>(shared_from_this()); }
 
@@ -37,7 +45,7 @@ void Exchange::WakeLocked() {
 /// Puts the head into pending_; a head that would smuggle headers in becomes a 500.
 void Exchange::StartLocked(int status, const HttpHeaders& headers, int64_t length) {
   // Without chunks the end of the body is the end of the connection.
-  if (length < 0 && frame_.http_1_0) frame_.keep_alive = false;
+  if ((length < 0 && frame_.http_1_0) || draining_) frame_.keep_alive = false;
   pending_ += FormatHead(frame_, status, headers, length);
   status_ = status;
 }
@@ -170,11 +178,6 @@ void Exchange::Close() {
     if (ended_) callback = nullptr;
   }
   if (callback) callback();
-}
-
-void Exchange::CloseAfter() {
-  std::lock_guard lock(mutex_);
-  if (status_ == 0) frame_.keep_alive = false;
 }
 
 bool Exchange::keep_alive() const {

@@ -1,10 +1,11 @@
-// One request's response on its way from any thread to the connection's thread: bounded, thread-safe, never blocking.
+// One request's response on its way from any thread to the connection's thread: bounded, thread-safe, never
+// blocking.
 //
-// The handler holds a Writer (made by NewWriter), the connection holds the Exchange; when the last Writer goes
-// away unfinished, the Exchange ends the response by itself.
+// The handler holds a Writer (made by NewWriter), the connection holds the Exchange; when the last Writer
+// goes away unfinished, the Exchange ends the response by itself.
 #pragma once
 
-#include <chrono>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -17,9 +18,11 @@ namespace hadal {
 
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
-  /// `wake` is called (from any thread, under the Exchange's lock) when the connection should call Take, and never
+  /// `wake` is called (from any thread, under the Exchange's lock) when the connection should call Take;
+  /// `draining` is read when the head is written: the response then says that the connection closes. Neither
   /// after Close.
-  Exchange(ResponseFrame frame, size_t max_buffer_bytes, std::function<void()> wake);
+  Exchange(ResponseFrame frame, size_t max_buffer_bytes, const std::atomic<bool>& draining,
+           std::function<void()> wake);
 
   std::shared_ptr<ResponseWriter> NewWriter();
 
@@ -33,9 +36,9 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   // --- for the connection, its thread ---
   struct Taken {
-    std::string bytes;      // to send now
-    bool ended = false;     // nothing will follow
-    bool cut_off = false;   // the stream was abandoned: send `bytes`, then close without an end
+    std::string bytes;         // to send now
+    bool ended = false;        // nothing will follow
+    bool cut_off = false;      // the stream was abandoned: send `bytes`, then close without an end
     bool slow_reader = false;  // close at once
   };
   Taken Take();
@@ -43,8 +46,6 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void Sent(size_t bytes);
   /// The connection is gone: nothing is taken any more. Fires OnDisconnect unless the response has ended.
   void Close();
-  /// Asks that the connection be closed after this response; heeded if its head is not written yet.
-  void CloseAfter();
   bool keep_alive() const;
   int status() const;
   uint64_t total_bytes() const;
@@ -55,14 +56,15 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void WakeLocked();
 
   const size_t max_buffer_bytes_;
+  const std::atomic<bool>& draining_;
   mutable std::mutex mutex_;  // guards everything below
   ResponseFrame frame_;
   std::function<void()> wake_;
   std::function<void()> on_disconnect_;
   std::string pending_;
-  size_t unsent_ = 0;         // pending_ and what Take gave and Sent has not confirmed
+  size_t unsent_ = 0;  // pending_ and what Take gave and Sent has not confirmed
   uint64_t total_ = 0;
-  int status_ = 0;            // 0: not started
+  int status_ = 0;  // 0: not started
   bool streaming_ = false, ended_ = false, open_ = true, cut_off_ = false, slow_ = false, woken_ = false;
 };
 

@@ -30,7 +30,8 @@ std::string Lower(std::string_view text) {
 HttpRefusal RefusalOf(http::error error) {
   switch (error) {
     case http::error::bad_method: return {400, "The request line has no valid method."};
-    case http::error::bad_target: return {400, "The request target holds a character that is not visible ASCII."};
+    case http::error::bad_target:
+      return {400, "The request target holds a character that is not visible ASCII."};
     case http::error::bad_version: return {505, "Only HTTP/1.1 and HTTP/1.0 are spoken here."};
     case http::error::bad_content_length:
     case http::error::multiple_content_length:
@@ -52,7 +53,8 @@ bool AllDigits(std::string_view text) {
 
 }  // namespace
 
-/// Beast's events into the fields of the RequestParser that owns it. Header first; the body when told (eager).
+/// Beast's events into the fields of the RequestParser that owns it. Header first; the body when told
+/// (eager).
 class RequestParser::Grammar final : public http::basic_parser<true> {
  public:
   Grammar(RequestParser& owner, const ParserLimits& limits) : owner_(owner) {
@@ -65,7 +67,8 @@ class RequestParser::Grammar final : public http::basic_parser<true> {
  private:
   using error_code = boost::beast::error_code;
 
-  void on_request_impl(http::verb, string_view method, string_view target, int version, error_code&) override {
+  void on_request_impl(http::verb, string_view method, string_view target, int version,
+                       error_code&) override {
     owner_.request_.method = method;
     owner_.request_.target = target;
     owner_.http_1_0_ = version == 10;
@@ -79,7 +82,8 @@ class RequestParser::Grammar final : public http::basic_parser<true> {
       error = http::error::bad_field;
       return;
     }
-    owner_.request_.headers.emplace_back(Lower(std::string_view(name.data(), name.size())), std::string(value));
+    owner_.request_.headers.emplace_back(Lower(std::string_view(name.data(), name.size())),
+                                         std::string(value));
   }
   void on_header_impl(error_code&) override {}
   void on_body_init_impl(const boost::optional<uint64_t>& length, error_code&) override {
@@ -114,9 +118,9 @@ tl::expected<size_t, HttpRefusal> RequestParser::Feed(std::string_view data) {
   return size_t{0};
 }
 
-/// Looks at the header bytes from `from` on, before any grammar does: line ends are CRLF and nothing else, no NUL,
-/// no folding, and no more lines than allowed. `complete`: the empty line that ends the header has been seen, and
-/// carry_ is cut behind it.
+/// Looks at the header bytes from `from` on, before any grammar does: line ends are CRLF and nothing else, no
+/// NUL, no folding, and no more lines than allowed. `complete`: the empty line that ends the header has been
+/// seen, and carry_ is cut behind it.
 tl::expected<void, HttpRefusal> RequestParser::ScanLines(size_t from, bool* complete) {
   for (size_t i = from; i < carry_.size(); ++i) {
     const char c = carry_[i];
@@ -214,7 +218,8 @@ tl::expected<void, HttpRefusal> RequestParser::CheckFraming() {
       return tl::unexpected(RefusalOf(http::error::bad_transfer_encoding));
     }
     if (value != "chunked") {
-      // Without "chunked" at the end the body has no end (400); before it stands a coding we do not know (501).
+      // Without "chunked" at the end the body has no end (400); before it stands a coding we do not know
+      // (501).
       if (!grammar_->chunked()) return tl::unexpected(RefusalOf(http::error::bad_transfer_encoding));
       return Refuse(501, "The only Transfer-Encoding taken is \"chunked\".");
     }

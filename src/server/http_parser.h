@@ -1,9 +1,11 @@
-// Bytes of one HTTP/1.x request into an HttpRequest, refusing everything that two parsers could read differently.
+// Bytes of one HTTP/1.x request into an HttpRequest, refusing everything that two parsers could read
+// differently.
 //
 // Knows no sockets: bytes in, a request or a refusal out, so it can be fuzzed. Boost.Beast's parser reads the
-// grammar (RFC 9112); in front of and behind it stand the rules that Beast leaves open: no bare LF or CR, no folded
-// lines, no NUL, one Content-Length of digits only, Transfer-Encoding exactly "chunked", no '_' in header names,
-// one Host that is a host, targets of visible ASCII, no body on GET or HEAD, limits on everything counted.
+// grammar (RFC 9112); in front of and behind it stand the rules that Beast leaves open: no bare LF or CR, no
+// folded lines, no NUL, one Content-Length of digits only, Transfer-Encoding exactly "chunked", no '_' in
+// header names, one Host that is a host, targets of visible ASCII, no body on GET or HEAD, limits on
+// everything counted.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +23,7 @@ struct ParserLimits {
   size_t max_headers = 100;
   size_t max_target_bytes = 4 << 10;
   size_t max_body_bytes = 8 << 20;
-  size_t max_chunks = 16384;           // a body in tiny chunks costs more to read than it carries
+  size_t max_chunks = 16384;  // a body in tiny chunks costs more to read than it carries
 };
 
 /// Why a request is refused: the status, and a sentence for the client that quotes nothing it sent.
@@ -37,9 +39,9 @@ class RequestParser {
   explicit RequestParser(const ParserLimits& limits);
   ~RequestParser();
 
-  /// Takes bytes from the front of `data`; returns how many. It stops at the end of the header, so that the caller
-  /// can decide on the body first, and at the end of the request; otherwise it takes them all. After a refusal the
-  /// connection's framing is lost: answer and close.
+  /// Takes bytes from the front of `data`; returns how many. It stops at the end of the header, so that the
+  /// caller can decide on the body first, and at the end of the request; otherwise it takes them all. After a
+  /// refusal the connection's framing is lost: answer and close.
   tl::expected<size_t, HttpRefusal> Feed(std::string_view data);
 
   State state() const { return state_; }
@@ -47,7 +49,7 @@ class RequestParser {
 
   // Valid once the header is read.
   bool http_1_0() const { return http_1_0_; }
-  bool keep_alive() const;                       // what the client asked for
+  bool keep_alive() const;  // what the client asked for
   bool expects_continue() const { return expects_continue_; }
   bool has_body() const { return chunked_ || content_length_ > 0; }
   bool chunked() const { return chunked_; }
@@ -70,8 +72,8 @@ class RequestParser {
   const ParserLimits limits_;
   State state_ = State::kHeader;
   std::unique_ptr<Grammar> grammar_;
-  std::string carry_;         // the header so far; then bytes of a chunked body that end inside its framing
-  size_t line_start_ = 0;     // of the header line being scanned
+  std::string carry_;      // the header so far; then bytes of a chunked body that end inside its framing
+  size_t line_start_ = 0;  // of the header line being scanned
   size_t lines_ = 0;
   HttpRequest request_;
   std::string host_, authority_;
@@ -79,8 +81,9 @@ class RequestParser {
   bool http_1_0_ = false, chunked_ = false, expects_continue_ = false;
 };
 
-/// The name of `authority` ("name", "name:port", "[v6]:port") without the port, lower case, without a final dot;
-/// empty if it is not a plain host (user names, paths, blanks and anything else that is not a host are refused).
+/// The name of `authority` ("name", "name:port", "[v6]:port") without the port, lower case, without a final
+/// dot; empty if it is not a plain host (user names, paths, blanks and anything else that is not a host are
+/// refused).
 std::string HostName(std::string_view authority);
 
 }  // namespace hadal

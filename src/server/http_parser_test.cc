@@ -162,7 +162,8 @@ TEST(RequestParser, HoldsItsLimits) {
   }
   {
     RequestParser parser({});
-    EXPECT_EQ(FeedAll(parser, "GET /" + std::string(100'000, 'a') + " HTTP/1.1\r\n" + host + "\r\n", 512), 414);
+    EXPECT_EQ(FeedAll(parser, "GET /" + std::string(100'000, 'a') + " HTTP/1.1\r\n" + host + "\r\n", 512),
+              414);
   }
   {
     RequestParser parser({.max_headers = 3});
@@ -183,7 +184,8 @@ TEST(RequestParser, HoldsItsLimits) {
 
 TEST(RequestParser, TakesAbsoluteTargetsAndOldClients) {
   RequestParser absolute({});
-  EXPECT_EQ(FeedAll(absolute, "GET HTTPS://A.Example:8443?q HTTP/1.1\r\nHost: a.example:8443\r\n\r\n", 64), 0);
+  EXPECT_EQ(FeedAll(absolute, "GET HTTPS://A.Example:8443?q HTTP/1.1\r\nHost: a.example:8443\r\n\r\n", 64),
+            0);
   EXPECT_EQ(absolute.request().target, "/");
   EXPECT_EQ(absolute.request().query, "q");
   EXPECT_EQ(absolute.host(), "a.example");
@@ -197,7 +199,8 @@ TEST(HostName, KnowsHosts) {
   EXPECT_EQ(HostName("LocalHost:8443"), "localhost");
   EXPECT_EQ(HostName("a.example."), "a.example");
   EXPECT_EQ(HostName("[::1]:443"), "[::1]");
-  for (const char* bad : {"", ":", "a:", "a:b", "[::1", "[]", "[::1]x", "[g]", "a b", "a\\b", ".a", "a:1:2", "a%00"}) {
+  for (const char* bad :
+       {"", ":", "a:", "a:b", "[::1", "[]", "[::1]x", "[g]", "a b", "a\\b", ".a", "a:1:2", "a%00"}) {
     EXPECT_EQ(HostName(bad), "") << bad;
   }
 }
@@ -225,7 +228,8 @@ TEST(RequestParser, SurvivesMutatedRequests) {
     const int status = FeedAll(whole, text, text.size());
     ASSERT_EQ(FeedAll(cut, text, 1 + random() % 9), status) << text;
     ASSERT_EQ(cut.state(), whole.state()) << text;
-    if (whole.state() == RequestParser::State::kDone) ASSERT_EQ(cut.request().body, whole.request().body) << text;
+    if (whole.state() == RequestParser::State::kDone)
+      ASSERT_EQ(cut.request().body, whole.request().body) << text;
   }
 }
 

@@ -18,8 +18,8 @@ std::string HttpDate(std::time_t now) {
                                             "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   std::tm tm{};
   gmtime_r(&now, &tm);
-  return fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", kDays[tm.tm_wday], tm.tm_mday, kMonths[tm.tm_mon],
-                     tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+  return fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", kDays[tm.tm_wday], tm.tm_mday,
+                     kMonths[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 bool IdCharacter(char c) {
@@ -82,7 +82,8 @@ std::string_view ReasonPhrase(int status) {
   }
 }
 
-std::string FormatHead(const ResponseFrame& frame, int status, const HttpHeaders& headers, int64_t content_length) {
+std::string FormatHead(const ResponseFrame& frame, int status, const HttpHeaders& headers,
+                       int64_t content_length) {
   std::string head = fmt::format("HTTP/1.1 {} {}\r\ndate: {}\r\n", status, ReasonPhrase(status),
                                  HttpDate(std::time(nullptr)));
   for (const auto& [name, value] : headers) head.append(name).append(": ").append(value).append("\r\n");
@@ -105,18 +106,19 @@ std::string FormatHead(const ResponseFrame& frame, int status, const HttpHeaders
 bool ValidHeaders(const HttpHeaders& headers) {
   for (const auto& [name, value] : headers) {
     const bool token = !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-      return IdCharacter(c) || (c > 0x20 && c < 0x7f && std::string_view("!#$%&'*+^`|~").find(c) != std::string_view::npos);
+      return IdCharacter(c) ||
+             (c > 0x20 && c < 0x7f && std::string_view("!#$%&'*+^`|~").find(c) != std::string_view::npos);
     });
-    const bool clean = std::none_of(value.begin(), value.end(), [](char c) {
-      return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-    });
+    const bool clean = std::none_of(value.begin(), value.end(),
+                                    [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
     if (!token || !clean) return false;
   }
   return true;
 }
 
 std::string ErrorBody(int status, std::string_view message, std::string_view code) {
-  nlohmann::ordered_json error = {{"message", std::string(message)}, {"type", ErrorType(status)}, {"param", nullptr}};
+  nlohmann::ordered_json error = {
+      {"message", std::string(message)}, {"type", ErrorType(status)}, {"param", nullptr}};
   error["code"] = code.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(std::string(code));
   nlohmann::ordered_json body;
   body["error"] = std::move(error);
@@ -125,7 +127,8 @@ std::string ErrorBody(int status, std::string_view message, std::string_view cod
 
 std::string ChooseRequestId(const HttpRequest& request) {
   const std::string* given = request.Header("x-request-id");
-  if (given && !given->empty() && given->size() <= 128 && std::all_of(given->begin(), given->end(), IdCharacter)) {
+  if (given && !given->empty() && given->size() <= 128 &&
+      std::all_of(given->begin(), given->end(), IdCharacter)) {
     return *given;
   }
   unsigned char random[16];

@@ -9,7 +9,7 @@
 namespace hadal {
 namespace {
 
-constexpr std::array<std::string_view, 9> kKnownMethods = {"GET",    "HEAD",    "POST",    "PUT",  "DELETE",
+constexpr std::array<std::string_view, 9> kKnownMethods = {"GET",   "HEAD",    "POST",    "PUT",  "DELETE",
                                                            "PATCH", "OPTIONS", "CONNECT", "TRACE"};
 
 std::string JoinMethods(const std::set<std::string>& methods) {
@@ -36,9 +36,11 @@ Result<Router> Router::Make(std::vector<Route> routes) {
     if (!route.path.starts_with('/') || route.path.find_first_of("?# ") != std::string::npos) {
       return InvalidArgument("route path '{}' must begin with '/' and hold no query", route.path);
     }
-    const bool known = std::find(kKnownMethods.begin(), kKnownMethods.end(), route.method) != kKnownMethods.end();
+    const bool known =
+        std::find(kKnownMethods.begin(), kKnownMethods.end(), route.method) != kKnownMethods.end();
     if (!known || route.method == "CONNECT" || route.method == "TRACE") {
-      return InvalidArgument("route {} has method '{}', which the server does not serve", route.path, route.method);
+      return InvalidArgument("route {} has method '{}', which the server does not serve", route.path,
+                             route.method);
     }
     every.insert(route.method);
     if (route.method == "GET") every.insert("HEAD");
@@ -53,7 +55,8 @@ Result<Router> Router::Make(std::vector<Route> routes) {
 }
 
 Router::Match Router::Find(std::string_view method, const std::string& target) const {
-  if (std::find(kKnownMethods.begin(), kKnownMethods.end(), method) == kKnownMethods.end()) return {nullptr, 501, ""};
+  if (std::find(kKnownMethods.begin(), kKnownMethods.end(), method) == kKnownMethods.end())
+    return {nullptr, 501, ""};
   if (target == "*") return {nullptr, 204, every_method_};
   if (method == "CONNECT" || method == "TRACE") return {nullptr, 405, every_method_};
   const auto path = paths_.find(target);
@@ -82,11 +85,13 @@ HostRule::HostRule(std::vector<std::string> allowed, bool loopback_listener)
   for (const auto& name : allowed) allowed_.push_back(HostName(name));
 }
 
-bool HostRule::Allows(std::string_view host, std::string_view local_address, std::string_view server_name) const {
+bool HostRule::Allows(std::string_view host, std::string_view local_address,
+                      std::string_view server_name) const {
   if (host.empty()) return true;
   if (!server_name.empty() && HostName(server_name) != host) return false;
   if (any_ || host == Bracketed(local_address)) return true;
-  if (LoopbackAddress(local_address) && (host == "localhost" || host == "127.0.0.1" || host == "[::1]")) return true;
+  if (LoopbackAddress(local_address) && (host == "localhost" || host == "127.0.0.1" || host == "[::1]"))
+    return true;
   return std::find(allowed_.begin(), allowed_.end(), host) != allowed_.end();
 }
 

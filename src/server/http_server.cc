@@ -1,6 +1,7 @@
 #include "server/http_server.h"
 
 #include <boost/asio/post.hpp>
+#include <cerrno>
 #include <charconv>
 #include <condition_variable>
 #include <exception>
@@ -26,8 +27,8 @@ Result<Tcp::endpoint> ParseListen(const std::string& listen) {
   boost::system::error_code bad;
   const auto address = asio::ip::make_address(host, bad);
   if (bad || error != std::errc() || end != port.data() + port.size()) {
-    return InvalidArgument("listen address is '{}', expected a numeric address and a port, as in 127.0.0.1:8443",
-                           listen);
+    return InvalidArgument(
+        "listen address is '{}', expected a numeric address and a port, as in 127.0.0.1:8443", listen);
   }
   return Tcp::endpoint(address, number);
 }
@@ -43,8 +44,9 @@ std::string PeerKey(const asio::ip::address& address) {
 Status CheckOptions(const ServerOptions& options, const Tcp::endpoint& endpoint, const Router& router,
                     const Authorizer* authorizer) {
   if (options.plain && !endpoint.address().is_loopback()) {
-    return InvalidArgument("plain HTTP is asked for on {}: it is served on loopback only; leave plain off for TLS",
-                           options.listen);
+    return InvalidArgument(
+        "plain HTTP is asked for on {}: it is served on loopback only; leave plain off for TLS",
+        options.listen);
   }
   if (!authorizer && !options.unauthenticated && !router.AllPublic()) {
     return FailedPrecondition("routes name scopes and there is no Authorizer to check them");
@@ -53,15 +55,15 @@ Status CheckOptions(const ServerOptions& options, const Tcp::endpoint& endpoint,
     return InvalidArgument("io_threads is {}, expected 1 to 64", options.io_threads);
   }
   for (const auto& name : options.allowed_hosts) {
-    if (HostName(name).empty()) return InvalidArgument("allowed host '{}' is not a host name or address", name);
+    if (HostName(name).empty())
+      return InvalidArgument("allowed host '{}' is not a host name or address", name);
   }
   return {};
 }
 
 bool OutOfResources(const boost::system::error_code& error) {
-  return error == boost::system::errc::too_many_files_open ||
-         error == boost::system::errc::too_many_files_open_in_system ||
-         error == boost::system::errc::no_buffer_space || error == boost::system::errc::not_enough_memory;
+  const int code = error.value();
+  return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM;
 }
 
 }  // namespace
@@ -78,7 +80,8 @@ class HttpServer::Impl {
     const auto bound = acceptor_->local_endpoint();
     port_ = bound.port();
     const auto host = bound.address().to_string();
-    address_ = bound.address().is_v6() ? fmt::format("[{}]:{}", host, port_) : fmt::format("{}:{}", host, port_);
+    address_ =
+        bound.address().is_v6() ? fmt::format("[{}]:{}", host, port_) : fmt::format("{}:{}", host, port_);
     Accept();
     for (auto& thread : threads_) runners_.emplace_back([io = &thread->io] { Run(*io); });
   }
@@ -135,21 +138,23 @@ class HttpServer::Impl {
 
   void Accept() {
     IoThread& thread = *threads_[next_++ % threads_.size()];
-    acceptor_->async_accept(thread.io, [this, &thread](const boost::system::error_code& error, Tcp::socket socket) {
-      if (context_->draining) return;
-      if (!error) {
-        ++context_->accepted;
-        Adopt(thread, std::move(socket));
-        return Accept();
-      }
-      if (error == asio::error::operation_aborted) return;
-      if (!OutOfResources(error)) return Accept();  // the client was gone before it was accepted
-      ++context_->accept_failures;
-      pause_->expires_after(kAcceptPause);
-      pause_->async_wait([this](const boost::system::error_code& cancelled) {
-        if (!cancelled && !context_->draining) Accept();
-      });
-    });
+    acceptor_->async_accept(thread.io,
+                            [this, &thread](const boost::system::error_code& error, Tcp::socket socket) {
+                              if (context_->draining) return;
+                              if (!error) {
+                                ++context_->accepted;
+                                Adopt(thread, std::move(socket));
+                                return Accept();
+                              }
+                              if (error == asio::error::operation_aborted) return;
+                              if (!OutOfResources(error))
+                                return Accept();  // the client was gone before it was accepted
+                              ++context_->accept_failures;
+                              pause_->expires_after(kAcceptPause);
+                              pause_->async_wait([this](const boost::system::error_code& cancelled) {
+                                if (!cancelled && !context_->draining) Accept();
+                              });
+                            });
   }
 
   void Adopt(IoThread& thread, Tcp::socket socket) {
@@ -166,7 +171,8 @@ class HttpServer::Impl {
     }
     std::shared_ptr<Connection> connection;
     try {
-      connection = std::make_shared<Connection>(*context_, thread, std::move(socket), address.to_string(), key);
+      connection =
+          std::make_shared<Connection>(*context_, thread, std::move(socket), address.to_string(), key);
     } catch (const std::exception&) {
       context_->Release(key);
       return;
@@ -193,8 +199,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const ServerOptions& optio
   ASSIGN_OR_RETURN(const Tcp::endpoint endpoint, ParseListen(options.listen));
   ASSIGN_OR_RETURN(Router router, Router::Make(std::move(routes)));
   RETURN_IF_ERROR(CheckOptions(options, endpoint, router, authorizer));
-  auto context = std::make_unique<ServerContext>(options, std::move(router),
-                                                 HostRule(options.allowed_hosts, endpoint.address().is_loopback()));
+  auto context = std::make_unique<ServerContext>(
+      options, std::move(router), HostRule(options.allowed_hosts, endpoint.address().is_loopback()));
   context->authorizer = authorizer;
   if (!options.plain) {
     ASSIGN_OR_RETURN(context->tls, TlsContext::Load(options.tls));
@@ -213,7 +219,8 @@ int HttpServer::port() const { return impl_->port(); }
 void HttpServer::Stop(std::chrono::milliseconds drain) { impl_->Stop(drain); }
 
 Status HttpServer::ReloadCertificate() {
-  if (!impl_->context().tls) return FailedPrecondition("the server runs without TLS and has no certificate to reload");
+  if (!impl_->context().tls)
+    return FailedPrecondition("the server runs without TLS and has no certificate to reload");
   return impl_->context().tls->Reload();
 }
 

@@ -2,8 +2,9 @@
 //
 //   routes + Authorizer --> HttpServer --(HttpRequest, ResponseWriter)--> Handler
 //
-// HTTP/1.1 (and 1.0) over TLS 1.3. A request passes, in this order: the parser (http_parser.h), the Host rule, the
-// route table, the Authorizer, the body; only then its handler sees it. README.md says what every refusal is.
+// HTTP/1.1 (and 1.0) over TLS 1.3. A request passes, in this order: the parser (http_parser.h), the Host
+// rule, the route table, the Authorizer, the body; only then its handler sees it. README.md says what every
+// refusal is.
 #pragma once
 
 #include <chrono>
@@ -22,14 +23,14 @@ namespace hadal {
 
 /// One finished response, for the access log and the metrics. Holds no header and no body, so no secret.
 struct AccessRecord {
-  std::string_view method;      // "" where the request was too broken to have one
-  std::string_view route;       // the route's path; "" where none matched (targets are unbounded, routes are not)
-  int status = 0;               // as sent; 499 where the client went away before a status was sent
-  uint64_t bytes = 0;           // of the response handed to the connection
+  std::string_view method;  // "" where the request was too broken to have one
+  std::string_view route;   // the route's path; "" where none matched (targets are unbounded, routes are not)
+  int status = 0;           // as sent; 499 where the client went away before a status was sent
+  uint64_t bytes = 0;       // of the response handed to the connection
   std::chrono::nanoseconds duration{0};  // from the request's first byte to the response's last
-  bool completed = false;       // false: the client went away or was cut off before the end
+  bool completed = false;                // false: the client went away or was cut off before the end
   std::string_view request_id, peer;
-  const Identity* identity = nullptr;    // null where nobody was identified
+  const Identity* identity = nullptr;  // null where nobody was identified
 };
 
 struct ServerOptions {
@@ -38,9 +39,10 @@ struct ServerOptions {
   bool plain = false;                  // no TLS; only on a loopback address
   bool unauthenticated = false;        // a null Authorizer is meant: every route is open (tests)
 
-  /// Host names that this service goes by (without ports). Others get 421, so that a page whose name an attacker
-  /// points here (DNS rebinding) cannot use a browser's position. The address that a connection came in on is always
-  /// allowed, and on loopback connections "localhost". Empty: on a loopback listener just those; elsewhere any name.
+  /// Host names that this service goes by (without ports). Others get 421, so that a page whose name an
+  /// attacker points here (DNS rebinding) cannot use a browser's position. The address that a connection came
+  /// in on is always allowed, and on loopback connections "localhost". Empty: on a loopback listener just
+  /// those; elsewhere any name.
   std::vector<std::string> allowed_hosts;
 
   int io_threads = 2;
@@ -66,20 +68,21 @@ struct ServerOptions {
 /// Counters since the start and gauges of now.
 struct ServerStats {
   size_t connections = 0;
-  size_t requests_in_flight = 0;        // including streams
+  size_t requests_in_flight = 0;  // including streams
   uint64_t accepted = 0;
-  uint64_t refused_connections = 0;     // over a connection limit
-  uint64_t accept_failures = 0;         // no descriptors or memory: accepting paused
+  uint64_t refused_connections = 0;  // over a connection limit
+  uint64_t accept_failures = 0;      // no descriptors or memory: accepting paused
   uint64_t handshake_failures = 0;
-  uint64_t timeouts = 0;                // connections ended by a time limit
-  uint64_t slow_readers = 0;            // streams cut off for their unsent bytes
+  uint64_t timeouts = 0;      // connections ended by a time limit
+  uint64_t slow_readers = 0;  // streams cut off for their unsent bytes
 };
 
 class HttpServer {
  public:
-  /// Listens and serves from the moment it returns. `authorizer` must outlive the server; it may be null only if
-  /// all routes are public or options.unauthenticated says so. kInvalidArgument for options and routes that make no
-  /// sense, kUnavailable if the address cannot be listened on, TLS errors as TlsContext::Load gives them.
+  /// Listens and serves from the moment it returns. `authorizer` must outlive the server; it may be null only
+  /// if all routes are public or options.unauthenticated says so. kInvalidArgument for options and routes
+  /// that make no sense, kUnavailable if the address cannot be listened on, TLS errors as TlsContext::Load
+  /// gives them.
   static Result<std::unique_ptr<HttpServer>> Start(const ServerOptions& options, std::vector<Route> routes,
                                                    Authorizer* authorizer);
   ~HttpServer();  // Stop(0)
@@ -90,8 +93,8 @@ class HttpServer {
   const std::string& address() const;
   int port() const;
 
-  /// Listens no more, lets running responses end for up to `drain`, closes what is left (their OnDisconnect fires)
-  /// and returns when no server thread runs. Writers may be used afterwards; they do nothing.
+  /// Listens no more, lets running responses end for up to `drain`, closes what is left (their OnDisconnect
+  /// fires) and returns when no server thread runs. Writers may be used afterwards; they do nothing.
   void Stop(std::chrono::milliseconds drain);
 
   /// See TlsContext::Reload; kFailedPrecondition in plain mode.

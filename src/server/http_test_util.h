@@ -1,4 +1,5 @@
-// For tests of the server: certificates made in process, and a blocking client that sends exactly the bytes it is told.
+// For tests of the server: certificates made in process, and a blocking client that sends exactly the bytes
+// it is told.
 #pragma once
 
 #include <arpa/inet.h>
@@ -9,6 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -70,8 +72,8 @@ inline Credential MakeCertificate(const CertificateSpec& spec, const Credential*
   X509_gmtime_adj(X509_getm_notBefore(certificate), spec.not_before_s);
   X509_gmtime_adj(X509_getm_notAfter(certificate), spec.not_after_s);
   X509_NAME* name = X509_get_subject_name(certificate);
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(spec.name.c_str()), -1,
-                             -1, 0);
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>(spec.name.c_str()), -1, -1, 0);
   X509_set_pubkey(certificate, key);
   X509* signer = certificate;
   EVP_PKEY* signer_key = key;
@@ -84,15 +86,16 @@ inline Credential MakeCertificate(const CertificateSpec& spec, const Credential*
     BIO_free(bio);
   }
   X509_set_issuer_name(certificate, X509_get_subject_name(signer));
-  AddExtension(certificate, signer, NID_basic_constraints, spec.ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
+  AddExtension(certificate, signer, NID_basic_constraints,
+               spec.ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
   if (spec.ca) AddExtension(certificate, signer, NID_key_usage, "critical,keyCertSign,cRLSign");
-  if (!spec.ca && !spec.san.empty()) AddExtension(certificate, signer, NID_subject_alt_name, spec.san.c_str());
+  if (!spec.ca && !spec.san.empty())
+    AddExtension(certificate, signer, NID_subject_alt_name, spec.san.c_str());
   X509_sign(certificate, signer_key, EVP_sha256());
   Credential made;
   made.certificate = PemOf([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate); });
-  made.key = PemOf([&](BIO* bio) {
-    return PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr);
-  });
+  made.key = PemOf(
+      [&](BIO* bio) { return PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr); });
   if (issuer) {
     X509_free(signer);
     EVP_PKEY_free(signer_key);
@@ -107,8 +110,8 @@ class TestPki {
  public:
   TestPki() {
     static std::atomic<int> next{0};
-    folder_ = std::filesystem::path(::testing::TempDir()) / ("hadal_pki_" + std::to_string(getpid()) + "_" +
-                                                             std::to_string(next++));
+    folder_ = std::filesystem::path(::testing::TempDir()) /
+              ("hadal_pki_" + std::to_string(getpid()) + "_" + std::to_string(next++));
     std::filesystem::create_directories(folder_);
     ca_ = MakeCertificate({.name = "test CA", .san = "", .ca = true});
     Put("ca.crt", ca_.certificate);
@@ -150,10 +153,10 @@ struct Reply {
 
 struct ClientOptions {
   bool plain = false;
-  int max_version = 0;              // OpenSSL's constant; 0: no limit
-  std::string server_name = {};     // SNI
+  int max_version = 0;           // OpenSSL's constant; 0: no limit
+  std::string server_name = {};  // SNI
   const Credential* certificate = nullptr;
-  Path trust = {};                  // verify the server with this CA; empty: not
+  Path trust = {};  // verify the server with this CA; empty: not
   std::chrono::milliseconds timeout{5000};
   int receive_buffer = 0;
 };
@@ -161,6 +164,12 @@ struct ClientOptions {
 class Client {
  public:
   explicit Client(int port, ClientOptions options = {}) {
+    // OpenSSL writes to a closed connection here; only this thread forgoes the signal, the server must not
+    // need it.
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
     fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (options.receive_buffer) {
       ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &options.receive_buffer, sizeof options.receive_buffer);
@@ -187,7 +196,8 @@ class Client {
   std::string PeerCommonName() const {
     char name[256] = {};
     X509* certificate = SSL_get0_peer_certificate(ssl_);
-    if (certificate) X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name, sizeof name);
+    if (certificate)
+      X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name, sizeof name);
     return name;
   }
 
@@ -221,7 +231,8 @@ class Client {
     char bytes[16384];
     ERR_clear_error();
     errno = 0;
-    const int n = ssl_ ? SSL_read(ssl_, bytes, sizeof bytes) : static_cast<int>(::recv(fd_, bytes, sizeof bytes, 0));
+    const int n =
+        ssl_ ? SSL_read(ssl_, bytes, sizeof bytes) : static_cast<int>(::recv(fd_, bytes, sizeof bytes, 0));
     if (n <= 0) {
       timed_out_ = errno == EAGAIN || errno == EWOULDBLOCK;
       return false;
@@ -289,7 +300,8 @@ class Client {
                                  static_cast<int>(options.certificate->certificate.size()));
       X509* x509 = PEM_read_bio_X509(bio, nullptr, nullptr, nullptr);
       BIO_free(bio);
-      bio = BIO_new_mem_buf(options.certificate->key.data(), static_cast<int>(options.certificate->key.size()));
+      bio =
+          BIO_new_mem_buf(options.certificate->key.data(), static_cast<int>(options.certificate->key.size()));
       EVP_PKEY* key = PEM_read_bio_PrivateKey(bio, nullptr, nullptr, nullptr);
       BIO_free(bio);
       SSL_CTX_use_certificate(context_, x509);
@@ -339,7 +351,9 @@ bool Eventually(Condition condition, std::chrono::milliseconds limit = 5s) {
   return true;
 }
 
-inline std::string Get(const std::string& path) { return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n"; }
+inline std::string Get(const std::string& path) {
+  return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+}
 inline std::string Post(const std::string& path, const std::string& body, const std::string& more = "") {
   return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + more +
          "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;

@@ -1,5 +1,6 @@
-// What a handler sees of HTTP: the request, the writer of its response, the route that led to it, and who may take
-// it. The server (http_server.h), the access rules (Authorizer) and the API (handlers) meet here and only here.
+// What a handler sees of HTTP: the request, the writer of its response, the route that led to it, and who may
+// take it. The server (http_server.h), the access rules (Authorizer) and the API (handlers) meet here and
+// only here.
 #pragma once
 
 #include <cstdint>
@@ -22,18 +23,20 @@ struct Identity {
   std::vector<std::string> scopes;  // granted scopes, e.g. "infer"
 };
 
-/// A request that the server has checked (http_parser.h): its framing is unambiguous, its Host is allowed, header
-/// names are lower-case tokens, values hold no control characters and have no space around them.
+/// A request that the server has checked (http_parser.h): its framing is unambiguous, its Host is allowed,
+/// header names are lower-case tokens, values hold no control characters and have no space around them.
 struct HttpRequest {
-  std::string method;               // "GET", "POST", ...: as sent, names are case-sensitive
-  std::string target;               // path in origin form, as sent (percent-encoding untouched), no query; "*" for OPTIONS *
-  std::string query;                // what follows the first '?', without it
-  HttpHeaders headers;              // in order of arrival; a repeated name stays repeated
-  std::string body;                 // whole body, within ServerOptions::max_body_bytes
-  std::string request_id;           // the client's X-Request-Id if well-formed, else generated; sent back to it
-  std::string peer;                 // numeric address without the port: "127.0.0.1", "::1"
-  std::string client_certificate_subject;     // RFC 2253 name of the verified client certificate; empty without one
-  std::shared_ptr<const Identity> identity;   // who the Authorizer says it is; null on public routes
+  std::string method;  // "GET", "POST", ...: as sent, names are case-sensitive
+  std::string
+      target;  // path in origin form, as sent (percent-encoding untouched), no query; "*" for OPTIONS *
+  std::string query;       // what follows the first '?', without it
+  HttpHeaders headers;     // in order of arrival; a repeated name stays repeated
+  std::string body;        // whole body, within ServerOptions::max_body_bytes
+  std::string request_id;  // the client's X-Request-Id if well-formed, else generated; sent back to it
+  std::string peer;        // numeric address without the port: "127.0.0.1", "::1"
+  std::string
+      client_certificate_subject;  // RFC 2253 name of the verified client certificate; empty without one
+  std::shared_ptr<const Identity> identity;  // who the Authorizer says it is; null on public routes
 
   /// The first header called `lower_name` (lower case), or null.
   const std::string* Header(std::string_view lower_name) const {
@@ -50,34 +53,39 @@ struct HttpRequest {
   }
 };
 
-/// Writes one response. Thread-safe: any thread may call it (the engine's too), and no call blocks; bytes are handed
-/// to the connection's thread. Exactly one of Send or StartStream starts the response; a second start and writes
-/// after the end are ignored. If the last reference goes away before any start, the client gets a 500; in
-/// mid-stream, the connection is closed without the final chunk, so that the client sees that the answer is cut.
+/// Writes one response. Thread-safe: any thread may call it (the engine's too), and no call blocks; bytes are
+/// handed to the connection's thread. Exactly one of Send or StartStream starts the response; a second start
+/// and writes after the end are ignored. If the last reference goes away before any start, the client gets a
+/// 500; in mid-stream, the connection is closed without the final chunk, so that the client sees that the
+/// answer is cut.
 class ResponseWriter {
  public:
   virtual ~ResponseWriter() = default;
 
-  /// The whole response. Content-Length, Date, X-Request-Id and Connection are added by the server; `headers` must
-  /// not name them. Header values with control characters are a bug of the caller and are refused with a 500.
+  /// The whole response. Content-Length, Date, X-Request-Id and Connection are added by the server; `headers`
+  /// must not name them. Header values with control characters are a bug of the caller and are refused with a
+  /// 500.
   virtual void Send(int status, HttpHeaders headers, std::string body) = 0;
 
   /// Starts a response of unknown length (server-sent events): chunked in HTTP/1.1, until close in HTTP/1.0.
   virtual void StartStream(int status, HttpHeaders headers) = 0;
 
-  /// Appends to the stream. False: the peer is gone or it reads so slowly that ServerOptions::max_stream_buffer_bytes
-  /// are waiting for it (then the connection is closed and OnDisconnect fires); stop producing.
+  /// Appends to the stream. False: the peer is gone or it reads so slowly that
+  /// ServerOptions::max_stream_buffer_bytes are waiting for it (then the connection is closed and
+  /// OnDisconnect fires); stop producing.
   virtual bool Write(std::string chunk) = 0;
 
   /// Ends the stream; the connection may then be used for the next request.
   virtual void EndStream() = 0;
 
-  /// `callback` is called at most once, from a server thread, when the client goes away before the response has
-  /// ended; at once if it is already gone. It must return quickly. It is dropped when the response is complete.
+  /// `callback` is called at most once, from a server thread, when the client goes away before the response
+  /// has ended; at once if it is already gone. It must return quickly. It is dropped when the response is
+  /// complete.
   virtual void OnDisconnect(std::function<void()> callback) = 0;
 };
 
-/// Answers a request, now or later from any thread, through the writer. Runs on a server thread: must return quickly.
+/// Answers a request, now or later from any thread, through the writer. Runs on a server thread: must return
+/// quickly.
 using Handler = std::function<void(const HttpRequest&, std::shared_ptr<ResponseWriter>)>;
 
 /// One method on one exact path. A GET route answers HEAD too (the body is left out).
@@ -90,7 +98,8 @@ struct Route {
 };
 inline constexpr std::string_view kPublicScope = "";
 
-/// Decides who may take a route. Called from server threads, concurrently, before the body is read; must be quick.
+/// Decides who may take a route. Called from server threads, concurrently, before the body is read; must be
+/// quick.
 class Authorizer {
  public:
   /// Why not, as RFC 6750 words it: 400 invalid_request, 401 invalid_token, 403 insufficient_scope, 429, 503.

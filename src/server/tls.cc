@@ -19,8 +19,8 @@ std::string TakeError() {
   return reason ? reason : "unknown TLS error";
 }
 
-// A socket BIO that never raises SIGPIPE: OpenSSL's own uses write(), and a library must not change the process's
-// signal handling. The descriptor travels in the BIO's data pointer.
+// A socket BIO that never raises SIGPIPE: OpenSSL's own uses write(), and a library must not change the
+// process's signal handling. The descriptor travels in the BIO's data pointer.
 int BioFd(BIO* bio) { return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio))); }
 
 int BioWrite(BIO* bio, const char* data, int size) {
@@ -61,7 +61,8 @@ int SelectProtocol(SSL*, const unsigned char** out, unsigned char* out_size, con
                    unsigned in_size, void*) {
   static constexpr unsigned char kHttp11[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   unsigned char* chosen = nullptr;
-  if (SSL_select_next_proto(&chosen, out_size, kHttp11, sizeof kHttp11, in, in_size) != OPENSSL_NPN_NEGOTIATED) {
+  if (SSL_select_next_proto(&chosen, out_size, kHttp11, sizeof kHttp11, in, in_size) !=
+      OPENSSL_NPN_NEGOTIATED) {
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   }
   *out = chosen;
@@ -86,10 +87,12 @@ void SetRules(SSL_CTX* context) {
 Status LoadCertificate(SSL_CTX* context, const TlsOptions& options) {
   const auto& certificate = options.certificate_file;
   const auto& key = options.key_file;
-  if (!std::filesystem::exists(certificate)) return NotFound("{}: no such certificate file", certificate.string());
+  if (!std::filesystem::exists(certificate))
+    return NotFound("{}: no such certificate file", certificate.string());
   if (!std::filesystem::exists(key)) return NotFound("{}: no such key file", key.string());
   if (SSL_CTX_use_certificate_chain_file(context, certificate.c_str()) != 1) {
-    return DataLoss("{}: not a PEM certificate chain that TLS can use ({})", certificate.string(), TakeError());
+    return DataLoss("{}: not a PEM certificate chain that TLS can use ({})", certificate.string(),
+                    TakeError());
   }
   if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) {
     return DataLoss("{}: not an unencrypted PEM private key of {} ({})", key.string(), certificate.string(),
@@ -97,7 +100,8 @@ Status LoadCertificate(SSL_CTX* context, const TlsOptions& options) {
   }
   if (SSL_CTX_check_private_key(context) != 1) {
     TakeError();
-    return FailedPrecondition("{}: is the key of another certificate than {}", key.string(), certificate.string());
+    return FailedPrecondition("{}: is the key of another certificate than {}", key.string(),
+                              certificate.string());
   }
   const X509* x509 = SSL_CTX_get0_certificate(context);
   if (X509_cmp_current_time(X509_get0_notBefore(x509)) >= 0) {
@@ -113,7 +117,8 @@ Status LoadCertificate(SSL_CTX* context, const TlsOptions& options) {
 Status LoadClientRules(SSL_CTX* context, const TlsOptions& options) {
   if (options.client_certificates == ClientCertificates::kNone) return {};
   const auto& ca = options.client_ca_file;
-  if (ca.empty()) return InvalidArgument("client certificates are asked for, and no CA file for them is given");
+  if (ca.empty())
+    return InvalidArgument("client certificates are asked for, and no CA file for them is given");
   if (!std::filesystem::exists(ca)) return NotFound("{}: no such CA file", ca.string());
   STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(ca.c_str());
   if (!names || SSL_CTX_load_verify_file(context, ca.c_str()) != 1) {
@@ -134,7 +139,8 @@ Result<TlsContext::Loaded> TlsContext::Read(const TlsOptions& options) {
   int version = 0;
   if (options.min_version == "1.3") version = TLS1_3_VERSION;
   if (options.min_version == "1.2") version = TLS1_2_VERSION;
-  if (version == 0) return InvalidArgument("minimum TLS version is '{}', expected 1.3 or 1.2", options.min_version);
+  if (version == 0)
+    return InvalidArgument("minimum TLS version is '{}', expected 1.3 or 1.2", options.min_version);
   ERR_clear_error();
   std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
   if (!context) return Internal("OpenSSL gives no TLS context: {}", TakeError());

@@ -1,7 +1,8 @@
-// TLS for the server: the certificate and rules (TlsContext, reloadable), and one connection's bytes (Transport).
+// TLS for the server: the certificate and rules (TlsContext, reloadable), and one connection's bytes
+// (Transport).
 //
-// OpenSSL reads and writes the socket itself, without Asio's ssl::stream in between, whose own buffers cost an idle
-// connection more than everything else together.
+// OpenSSL reads and writes the socket itself, without Asio's ssl::stream in between, whose own buffers cost
+// an idle connection more than everything else together.
 #pragma once
 
 #include <chrono>
@@ -27,19 +28,20 @@ enum class ClientCertificates {
 };
 
 struct TlsOptions {
-  Path certificate_file = {};  // PEM: the server's certificate, then intermediates
-  Path key_file = {};          // PEM, not encrypted
+  Path certificate_file = {};       // PEM: the server's certificate, then intermediates
+  Path key_file = {};               // PEM, not encrypted
   std::string min_version = "1.3";  // "1.3" or "1.2"
   ClientCertificates client_certificates = ClientCertificates::kNone;
-  Path client_ca_file = {};    // PEM: whom client certificates must come from
+  Path client_ca_file = {};  // PEM: whom client certificates must come from
 };
 
-/// The TLS rules that new connections get. Thread-safe. No session tickets and no 0-RTT: nothing can be replayed,
-/// and a client certificate is checked on every connection. One certificate for all names: SNI does not choose.
+/// The TLS rules that new connections get. Thread-safe. No session tickets and no 0-RTT: nothing can be
+/// replayed, and a client certificate is checked on every connection. One certificate for all names: SNI does
+/// not choose.
 class TlsContext {
  public:
-  /// kInvalidArgument for options that make no sense; kNotFound, kDataLoss or kFailedPrecondition (expired, not yet
-  /// valid, the key of another certificate), naming the file.
+  /// kInvalidArgument for options that make no sense; kNotFound, kDataLoss or kFailedPrecondition (expired,
+  /// not yet valid, the key of another certificate), naming the file.
   static Result<std::unique_ptr<TlsContext>> Load(const TlsOptions& options);
 
   /// Reads the files again; on an error the old certificate stays in use. Open connections keep theirs.
