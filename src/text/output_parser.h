@@ -40,15 +40,12 @@ struct ToolCall {
 /// whole characters.
 ///
 /// - Reasoning is what stands before the first </think>, if the text begins with <think> (white space before
-/// it is
-///   dropped) or continues a think block. Line breaks next to the two markers are dropped. Without </think>
-///   all is reasoning.
+///   it is dropped) or continues a think block. Line breaks next to the two markers are dropped. Without
+///   </think> all is reasoning.
 /// - Tool calls stand between <｜tool▁calls▁begin｜> and <｜tool▁calls▁end｜>, with white space between them,
-/// which is
-///   dropped. A call is given when it is complete. The end marker may be missing after the last call.
-/// - Everything else is content. Markup that is not well-formed is content too, from its first marker (or the
-/// end of
-///   the last complete call) to the place where it fails, and no byte of it is lost.
+///   which is dropped. A call is given when it is complete. The end marker may be missing after the last.
+/// - Everything else is content. Markup that is not well-formed is content too, from its first marker (or
+///   the end of the last complete call) to the place where it fails, and no byte of it is lost.
 ///
 /// Holds back what may belong to a marker, and the text of an unfinished call. Cost: O(text). Used by one
 /// thread.
@@ -93,7 +90,7 @@ class OutputParser {
   bool Advance(size_t bytes, State next);
   bool Fail(size_t end, Delta& out);
 
-  const ToolCallFormat tools_;
+  ToolCallFormat tools_;
   State state_;
   std::string
       held_;  // not yet decided; kCalls, kCall: all since the section's start or the last complete call

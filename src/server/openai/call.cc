@@ -1,0 +1,295 @@
+#include "server/openai/call.h"
+
+#include <algorithm>
+#include <random>
+
+#include "server/http_status.h"
+
+namespace hadal::openai {
+namespace {
+
+std::string Event(std::string_view data) { return fmt::format("data: {}\n\n", data); }
+
+std::string NewCallId() {
+  std::random_device device;
+  return fmt::format("call_{:08x}{:08x}{:08x}", device(), device(), device());
+}
+
+int64_t CountCharacters(std::string_view bytes) {
+  return std::ranges::count_if(bytes, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+/// The API's word for how a choice ended; `kStop` with tool calls is theirs.
+std::string_view FinishWord(FinishReason reason, bool has_calls) {
+  if (reason == FinishReason::kLength || reason == FinishReason::kContext) return "length";
+  return has_calls ? "tool_calls" : "stop";
+}
+
+/// The requests of a call: cancelling one must work before its id is known, and from any thread.
+class Requests {
+ public:
+  Requests(Backend& backend, size_t count) : backend_(backend), entries_(count) {}
+
+  void Started(size_t index, RequestId id) {
+    const std::lock_guard lock(mutex_);
+    entries_[index].id = id;
+    if (entries_[index].cancel) backend_.Cancel(id);
+  }
+  void Cancel(size_t index) {
+    const std::lock_guard lock(mutex_);
+    CancelEntry(entries_[index]);
+  }
+  void CancelAll() {
+    const std::lock_guard lock(mutex_);
+    for (Entry& entry : entries_) CancelEntry(entry);
+  }
+
+ private:
+  struct Entry {
+    RequestId id = 0;  // 0: not known yet
+    bool cancel = false;
+  };
+  void CancelEntry(Entry& entry) {
+    if (!entry.cancel && entry.id != 0) backend_.Cancel(entry.id);
+    entry.cancel = true;
+  }
+
+  Backend& backend_;
+  std::mutex mutex_;  // held for moments only, never while the writer or `deliver` is called
+  std::vector<Entry> entries_;
+};
+
+class Call : public std::enable_shared_from_this<Call> {
+ public:
+  Call(const ApiContext& api, CallPlan plan, std::shared_ptr<ResponseWriter> writer);
+  void Start();
+
+ private:
+  struct Choice {
+    Choice(const Tokenizer& tokenizer, StopStrings stops, const OutputParser::Options& options)
+        : text(tokenizer, std::move(stops), options) {}
+    ChoiceText text;
+    ChoiceOutput output;  // not sent yet
+    Usage usage;
+    int64_t characters = 0;  // of the tokens so far
+    int64_t calls = 0;       // tool calls so far
+    bool done = false;
+  };
+
+  ApiStatus MakeChoices();
+  GenerationRequest RequestFor(size_t index);
+  void Begin();
+  void Deliver(size_t index, const TokenEvent& event, const Usage& usage);
+  void TakeToken(Choice& choice, const TokenEvent& event);
+  void TakeText(Choice& choice, OutputParser::Delta delta);
+  void Finish(size_t index, std::string_view reason);
+  void SendPiece(Choice& choice);
+  void SendEvent(std::string event);
+  void Complete();
+  void Fail(const ApiError& error);
+  Usage TotalUsage() const;
+
+  const ApiContext& api_;
+  const CallPlan plan_;
+  const std::shared_ptr<ResponseWriter> writer_;
+  Requests requests_;
+  std::atomic<bool> closed_ = false;  // nothing more is to be written
+
+  std::mutex mutex_;  // guards what follows: the choices' events come from one thread, Begin from another
+  std::vector<Choice> choices_;
+  size_t unfinished_ = 0;
+  bool begun_ = false;  // all requests are submitted: the response may start
+  std::string early_;   // events of a stream that has not begun
+};
+
+Call::Call(const ApiContext& api, CallPlan plan, std::shared_ptr<ResponseWriter> writer)
+    : api_(api),
+      plan_(std::move(plan)),
+      writer_(std::move(writer)),
+      requests_(*api.backend, plan_.prompts.size() * plan_.options.n) {}
+
+ApiStatus Call::MakeChoices() {
+  choices_.reserve(plan_.prompts.size() * plan_.options.n);
+  for (const CallPlan::Prompt& prompt : plan_.prompts) {
+    for (int64_t i = 0; i < plan_.options.n; ++i) {
+      ASSIGN_OR_RETURN(StopStrings stops, StopStrings::Create(plan_.options.sampling.stop));
+      Choice& choice = choices_.emplace_back(api_.tokenizer, std::move(stops), plan_.parser);
+      choice.output.index = static_cast<int64_t>(choices_.size()) - 1;
+      choice.output.text.content = prompt.echo;
+      choice.characters = CountCharacters(prompt.echo);
+    }
+  }
+  unfinished_ = choices_.size();
+  return {};
+}
+
+GenerationRequest Call::RequestFor(size_t index) {
+  const CallPlan::Prompt& prompt = plan_.prompts[index / plan_.options.n];
+  GenerationRequest request;
+  request.prompt = prompt.ids;
+  request.params = plan_.options.sampling;
+  request.params.stop.clear();
+  request.params.max_tokens = prompt.max_tokens;
+  request.params.seed += index % plan_.options.n;
+  request.stop_ids = api_.stop_ids;
+  request.stop_ids.insert(request.stop_ids.end(), plan_.options.stop_token_ids.begin(),
+                          plan_.options.stop_token_ids.end());
+  request.priority = plan_.options.priority;
+  request.logprobs = plan_.options.logprobs;
+  request.deliver = [call = shared_from_this(), index](const TokenEvent& event, const Usage& usage) {
+    call->Deliver(index, event, usage);
+  };
+  return request;
+}
+
+void Call::Start() {
+  if (ApiStatus made = MakeChoices(); !made) return SendError(*writer_, made.error());
+  writer_->OnDisconnect([weak = weak_from_this()] {
+    if (const auto call = weak.lock()) {
+      call->closed_ = true;
+      call->requests_.CancelAll();
+    }
+  });
+  const size_t count = choices_.size();
+  for (size_t i = 0; i < count && !closed_; ++i) {
+    const Result<RequestId> id = api_.backend->Submit(RequestFor(i));
+    if (!id) {
+      if (!closed_.exchange(true)) SendError(*writer_, id.error());
+      return requests_.CancelAll();
+    }
+    requests_.Started(i, *id);
+  }
+  Begin();
+}
+
+void Call::Begin() {
+  const std::lock_guard lock(mutex_);
+  begun_ = true;
+  if (closed_) return;
+  if (plan_.options.stream) {
+    writer_->StartStream(200, {{"Content-Type", "text/event-stream; charset=utf-8"},
+                               {"Cache-Control", "no-cache"},
+                               {"X-Accel-Buffering", "no"}});
+    if (!early_.empty()) SendEvent(std::exchange(early_, {}));
+  }
+  if (unfinished_ == 0) Complete();
+}
+
+void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
+  const std::lock_guard lock(mutex_);
+  Choice& choice = choices_[index];
+  if (event.finished && api_.on_usage) api_.on_usage(plan_.identity.get(), usage);
+  if (closed_ || choice.done) return;
+  choice.usage = usage;
+  if (event.token >= 0) TakeToken(choice, event);
+  bool stopped = false;
+  if (event.token >= 0) {
+    ChoiceText::Out out = choice.text.Push(event.token);
+    stopped = out.stopped;
+    TakeText(choice, std::move(out.delta));
+  }
+  if (stopped) {
+    requests_.Cancel(index);
+    return Finish(index, FinishWord(FinishReason::kStop, choice.calls > 0));
+  }
+  if (!event.finished) return SendPiece(choice);
+  if (event.reason == FinishReason::kError) return Fail(event.error);
+  if (event.reason == FinishReason::kCancelled)
+    return Fail(ApiError(503, "the server is shutting down and ended the request; try another, or later"));
+  TakeText(choice, choice.text.Finish());
+  Finish(index, FinishWord(event.reason, choice.calls > 0));
+}
+
+void Call::TakeToken(Choice& choice, const TokenEvent& event) {
+  if (plan_.options.return_token_ids) choice.output.token_ids.push_back(event.token);
+  if (plan_.options.logprobs < 0) return;
+  choice.output.logprobs.push_back({event.token, event.logprob, event.top, choice.characters});
+  if (const auto bytes = api_.tokenizer.TokenBytes(event.token)) choice.characters += CountCharacters(*bytes);
+}
+
+void Call::TakeText(Choice& choice, OutputParser::Delta delta) {
+  OutputParser::Delta& text = choice.output.text;
+  text.reasoning += delta.reasoning;
+  text.content += delta.content;
+  for (ToolCall& call : delta.calls) {
+    text.calls.push_back(std::move(call));
+    choice.output.call_ids.push_back(NewCallId());
+    ++choice.calls;
+  }
+}
+
+void Call::Finish(size_t index, std::string_view reason) {
+  Choice& choice = choices_[index];
+  choice.output.finish_reason = reason;
+  choice.done = true;
+  SendPiece(choice);
+  if (--unfinished_ == 0 && begun_ && !closed_) Complete();
+}
+
+/// In a stream, what is new of a choice, if there is something to show.
+void Call::SendPiece(Choice& choice) {
+  if (!plan_.options.stream) return;
+  ChoiceOutput& output = choice.output;
+  if (output.text.empty() && output.finish_reason.empty()) return;
+  SendEvent(Event(plan_.response->Piece(output)));
+  ChoiceOutput next;
+  next.index = output.index;
+  next.first = false;
+  next.first_call = choice.calls;
+  output = std::move(next);
+}
+
+void Call::SendEvent(std::string event) {
+  if (!begun_) {
+    early_ += event;
+  } else if (!closed_ && !writer_->Write(std::move(event))) {
+    closed_ = true;
+    requests_.CancelAll();
+  }
+}
+
+/// The sum over the choices; each prompt counts once.
+Usage Call::TotalUsage() const {
+  Usage total;
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    total.generated += choices_[i].usage.generated;
+    if (i % plan_.options.n == 0) {
+      total.prompt += choices_[i].usage.prompt;
+      total.cached += choices_[i].usage.cached;
+    }
+  }
+  return total;
+}
+
+void Call::Complete() {
+  if (plan_.options.stream) {
+    if (plan_.options.include_usage) SendEvent(Event(plan_.response->UsagePiece(TotalUsage())));
+    SendEvent(Event("[DONE]"));
+    closed_ = true;
+    return writer_->EndStream();
+  }
+  std::vector<ChoiceOutput> outputs;
+  for (Choice& choice : choices_) outputs.push_back(std::move(choice.output));
+  closed_ = true;
+  SendJson(*writer_, plan_.response->Whole(outputs, TotalUsage()));
+}
+
+/// In mid-stream the status is out already: the error is the last event, and no [DONE] follows.
+void Call::Fail(const ApiError& error) {
+  if (begun_ && plan_.options.stream) {
+    SendEvent(Event(ErrorJson(error)));
+    closed_ = true;
+    writer_->EndStream();
+  } else if (!closed_.exchange(true)) {
+    SendError(*writer_, error);
+  }
+  requests_.CancelAll();
+}
+
+}  // namespace
+
+void StartCall(const ApiContext& api, CallPlan plan, std::shared_ptr<ResponseWriter> writer) {
+  std::make_shared<Call>(api, std::move(plan), std::move(writer))->Start();
+}
+
+}  // namespace hadal::openai

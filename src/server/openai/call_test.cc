@@ -1,0 +1,188 @@
+// The life of a call: stops, cancellations, failures, and who is told.
+#include "server/openai/call.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "server/openai/openai_test_util.h"
+
+namespace hadal::openai {
+namespace {
+
+TEST(Call, StopStringsEndAndCancelAcrossTokens) {
+  Api api;
+  const auto whole = api.Chat(Hello(R"(, "stop": ["END", "x"], "return_token_ids": true)"));
+  const auto stream = api.Chat(Hello(R"(, "stop": "END", "stream": true)"));
+  const std::vector<int32_t> ids{api.Ids("a")[0], api.Ids("E")[0], api.Ids("N")[0], api.Ids("D")[0],
+                                 api.Ids("b")[0]};
+  for (size_t i : {0, 1}) {
+    for (size_t k = 0; k < 4; ++k) {
+      EXPECT_TRUE(api.backend.cancelled.size() == i);
+      api.backend.Token(i, ids[k]);
+    }
+    EXPECT_EQ(api.backend.cancelled.size(), i + 1);
+    EXPECT_EQ(api.backend.cancelled.back(), i + 1);
+    api.backend.Token(i, ids[4]);  // was on its way
+    api.backend.End(i, FinishReason::kCancelled);
+  }
+  const auto body = Ordered::parse(whole->body);
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "a");
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(body["choices"][0]["token_ids"].size(), 4u);
+  EXPECT_EQ(body["usage"]["completion_tokens"], 4);
+  EXPECT_EQ(stream->body.find("END"), std::string::npos);
+  EXPECT_EQ(stream->Events().back(), "[DONE]");
+  EXPECT_TRUE(stream->ended);
+}
+
+TEST(Call, TextHeldForAStopStringComesAtTheEnd) {
+  Api api;
+  const auto writer = api.Chat(Hello(R"(, "stop": "END")"));
+  for (const char* text : {"a", "E", "N"}) api.backend.Token(0, api.Ids(text)[0]);
+  api.backend.End(0, FinishReason::kLength);
+  EXPECT_EQ(Ordered::parse(writer->body)["choices"][0]["message"]["content"], "aEN");
+  EXPECT_TRUE(api.backend.cancelled.empty());
+}
+
+TEST(Call, ClientsThatLeaveFreeTheirRequests) {
+  for (const std::string stream : {"true", "false"}) {
+    Api api;
+    const auto writer = api.Chat(Hello(R"(, "n": 2, "stream": )" + stream));
+    api.backend.Token(0, api.Ids("a")[0]);
+    const std::string before = writer->body;
+    writer->disconnect();
+    EXPECT_EQ(api.backend.cancelled, (std::vector<RequestId>{1, 2}));
+    api.backend.Token(1, api.Ids("a")[0]);
+    for (size_t i : {0, 1}) api.backend.End(i, FinishReason::kCancelled);
+    EXPECT_EQ(writer->body, before);
+    EXPECT_FALSE(writer->ended);
+    api.backend.requests.clear();
+    EXPECT_EQ(writer.use_count(), 1) << "the call is gone";
+    writer->disconnect();  // and a late word of it harmless
+  }
+}
+
+TEST(Call, SlowReadersAreLetGo) {
+  Api api;
+  const auto writer = api.Chat(Hello(R"(, "stream": true)"));
+  writer->gone = true;
+  api.backend.Token(0, api.Ids("a")[0]);
+  EXPECT_EQ(api.backend.cancelled, std::vector<RequestId>{1});
+}
+
+TEST(Call, AChoiceThatIsNotAcceptedEndsTheOthers) {
+  Api api;
+  api.backend.accept = 2;
+  const auto writer = api.Chat(Hello(R"(, "n": 3, "stream": true)"));
+  EXPECT_EQ(writer->status, 429);
+  EXPECT_EQ(api.backend.cancelled, (std::vector<RequestId>{1, 2}));
+  for (size_t i : {0, 1}) api.backend.End(i, FinishReason::kCancelled);
+  EXPECT_TRUE(writer->ended);
+}
+
+/// Delivers before Submit returns, as a fast engine may.
+class HastyBackend final : public Backend {
+ public:
+  Result<RequestId> Submit(GenerationRequest request) override {
+    std::thread([&] {
+      for (const int32_t token : tokens) {
+        TokenEvent event;
+        event.token = token;
+        request.deliver(event, {1, 0, 1});
+      }
+      TokenEvent end;
+      end.finished = true;
+      end.reason = reason;
+      end.error = {Code::kDataLoss, "logits are NaN"};
+      request.deliver(end, {1, 0, 1});
+    }).join();
+    return 7;
+  }
+  void Cancel(RequestId id) override { cancelled.push_back(id); }
+  std::vector<int32_t> tokens;
+  std::vector<RequestId> cancelled;
+  FinishReason reason = FinishReason::kStop;
+};
+
+TEST(Call, TokensMayComeBeforeSubmitReturns) {
+  Api api;
+  HastyBackend hasty;
+  hasty.tokens = api.Ids("aEb");
+  api.context.backend = &hasty;
+  const auto stream = api.Chat(Hello(R"(, "stream": true, "n": 2)"));
+  EXPECT_EQ(stream->status, 200);
+  EXPECT_EQ(stream->Events().back(), "[DONE]");
+  EXPECT_TRUE(hasty.cancelled.empty());
+  const auto stopped = api.Chat(Hello(R"(, "stop": "E")"));
+  EXPECT_EQ(Ordered::parse(stopped->body)["choices"][0]["message"]["content"], "a");
+  EXPECT_EQ(hasty.cancelled, std::vector<RequestId>{7}) << "the id was not known yet when it stopped";
+  hasty.reason = FinishReason::kError;
+  EXPECT_EQ(api.Chat(Hello(R"(, "stream": true)"))->status, 500);
+}
+
+TEST(Call, FailuresOfTheEngine) {
+  Api api;
+  const auto whole = api.Chat(Hello(R"(, "n": 2)"));
+  const auto stream = api.Chat(Hello(R"(, "stream": true)"));
+  for (size_t i : {0, 2}) {
+    api.backend.Token(i, api.Ids("a")[0]);
+    api.backend.End(i, FinishReason::kError, {Code::kDataLoss, "logits are NaN"});
+  }
+  EXPECT_EQ(whole->status, 500);
+  EXPECT_EQ(Ordered::parse(whole->body)["error"]["message"], "logits are NaN");
+  EXPECT_EQ(api.backend.cancelled[1], 2u) << "the other choice";
+  const auto events = stream->Events();
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(Ordered::parse(events[1]).dump(),
+            R"({"error":{"message":"logits are NaN","type":"server_error","param":null,"code":null}})");
+  EXPECT_TRUE(stream->ended);
+}
+
+TEST(Call, ShutdownTellsTheClient) {
+  Api api;
+  const auto writer = api.Chat(Hello());
+  api.backend.End(0, FinishReason::kCancelled);
+  EXPECT_EQ(writer->status, 503);
+}
+
+TEST(Call, CostsAreReportedOnceAChoice) {
+  Api api;
+  std::vector<std::pair<const Identity*, int64_t>> costs;
+  api.context.on_usage = [&](const Identity* who, const Usage& usage) {
+    costs.emplace_back(who, usage.generated);
+  };
+  api.Chat(Hello(R"(, "n": 2)"));
+  for (size_t i : {0, 1}) api.backend.Play(i, {5, 6});
+  EXPECT_EQ(costs, (std::vector<std::pair<const Identity*, int64_t>>{{nullptr, 2}, {nullptr, 2}}));
+}
+
+TEST(Call, LargeBodiesRunElsewhere) {
+  Api api;
+  std::vector<std::function<void()>> tasks;
+  api.context.run_elsewhere = [&](std::function<void()> task) { tasks.push_back(std::move(task)); };
+  api.Chat(Hello());
+  EXPECT_EQ(api.backend.requests.size(), 1u);
+  api.context.context = 1 << 20;
+  const auto writer = api.Chat(Hello(R"(, "ignored": ")" + std::string(kInlineBodyBytes, 'x') + "\""));
+  EXPECT_EQ(api.backend.requests.size(), 1u);
+  ASSERT_EQ(tasks.size(), 1u);
+  tasks[0]();
+  ASSERT_EQ(api.backend.requests.size(), 2u);
+  api.backend.Play(1, api.Ids("a"));
+  EXPECT_EQ(writer->status, 200);
+}
+
+TEST(Call, ATokenCostsLittle) {
+  Api api;
+  const auto writer = api.Chat(Hello(R"(, "stream": true)"));
+  const int32_t token = api.Ids("a")[0];
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 10000; ++i) api.backend.Token(0, token);
+  const double each = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / 10000;
+  EXPECT_LT(each, 100e-6);
+  RecordProperty("nanoseconds_a_token", static_cast<int>(each * 1e9));
+}
+
+}  // namespace
+}  // namespace hadal::openai

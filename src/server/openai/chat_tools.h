@@ -1,0 +1,15 @@
+// The tools that a chat offers, read and checked.
+#pragma once
+
+#include <vector>
+
+#include "server/openai/json_fields.h"
+
+namespace hadal::openai {
+
+/// `tools` as values for the template, none if `tool_choice` is "none". A choice that must be enforced
+/// ("required", a named function) and "strict" schemas need structured output and are refused. Patterns in
+/// schemas are compiled, so that one that cannot be is refused here, and never run.
+ApiResult<std::vector<jinja::Value>> ReadTools(const Fields& fields);
+
+}  // namespace hadal::openai
