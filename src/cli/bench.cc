@@ -17,7 +17,13 @@ constexpr const char* kModelFooter =
     R"(At depth D each sequence has D tokens in the cache before the clock starts. Prefill computes --prompt
 tokens behind them, decode generates --generate tokens behind them; ids are random, of a fixed seed. Shares
 are of what this machine reaches in the same run: prefill of the arithmetic its format allows, decode of the
-memory bandwidth.)";
+memory bandwidth.
+
+--batch takes one size or a list, 1,4,16: that many sequences are computed at once, each of the sizes gets
+its own row, and the memory must hold the largest.
+
+Example:
+  hadal bench model --model DIR --prompt 512 --generate 128 --batch 1,4,16 --threads 2 --repeat 5 --json)";
 
 struct BenchFlags {
   EngineFlags engine;

@@ -23,11 +23,15 @@ class RunVerb : public CliTest {
 };
 
 TEST_F(RunVerb, HelpOfEveryVerbHasAnExample) {
-  for (const char* verb : {"run", "logits", "tokenize", "render", "synth", "convert"}) {
-    const Outcome help = Hadal({verb, "--help"});
-    EXPECT_EQ(help.code, 0);
-    EXPECT_THAT(help.out, HasSubstr("Example")) << verb;
-    EXPECT_THAT(help.out, HasSubstr("--json")) << verb;
+  const std::vector<std::vector<std::string>> verbs{{"run"},    {"bench", "model"}, {"logits"}, {"tokenize"},
+                                                    {"render"}, {"synth"},          {"convert"}};
+  for (std::vector<std::string> verb : verbs) {
+    const std::string name = testing::PrintToString(verb);
+    verb.push_back("--help");
+    const Outcome help = Hadal(verb);
+    EXPECT_EQ(help.code, 0) << name;
+    EXPECT_THAT(help.out, HasSubstr("Example")) << name;
+    EXPECT_THAT(help.out, HasSubstr("--json")) << name;
   }
   EXPECT_THAT(Hadal({"--help"}).out, HasSubstr("convert"));
   EXPECT_THAT(Hadal({"--version"}).out, HasSubstr("hadal "));
