@@ -66,8 +66,9 @@ TEST_F(TextVerbs, RenderPrintsTheTextAndNothingElse) {
 }
 
 TEST_F(TextVerbs, RenderRefusesWhatIsNoConversation) {
-  ExpectFailure(Hadal({"render", "--model", Model()}, {.input = "[1]"}), "");
-  ExpectFailure(Hadal({"render", "--model", Model()}, {.input = "{"}), "");
+  ExpectFailure(Hadal({"render", "--model", Model()}, {.input = "[1]"}),
+                "an object of variables, found a list");
+  ExpectFailure(Hadal({"render", "--model", Model()}, {.input = "{"}), "not valid JSON");
   ExpectFailure(Hadal({"render", "--model", Golden("v3-tiny-f32")}, {.input = "{}"}), "template");
 }
 
