@@ -1,9 +1,8 @@
 #include "cli/generator.h"
 
-#include <algorithm>
-
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/progress.h"
@@ -87,6 +86,10 @@ Result<std::vector<int32_t>> EncodePrompt(const Tokenizer& tokenizer, const Mode
   return ids;
 }
 
+int64_t DrawnIds(const ModelConfig& config, const Tokenizer& tokenizer) {
+  return std::min<int64_t>(config.vocab_size, tokenizer.vocab_size());
+}
+
 Generator::Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params,
                      std::function<bool()> interrupted, SamplerScratch scratch)
     : engine_(&engine),
@@ -97,9 +100,7 @@ Generator::Generator(Engine& engine, Tokenizer tokenizer, SamplingParams params,
 
 Result<Generator> Generator::Create(Engine& engine, Tokenizer tokenizer, SamplingParams params,
                                     std::function<bool()> interrupted) {
-  // Models round their vocabulary up; an id that no token has is never drawn.
-  const int64_t vocab = std::min<int64_t>(engine.config().vocab_size, tokenizer.vocab_size());
-  ASSIGN_OR_RETURN(SamplerScratch scratch, SamplerScratch::Create(vocab));
+  ASSIGN_OR_RETURN(SamplerScratch scratch, SamplerScratch::Create(DrawnIds(engine.config(), tokenizer)));
   return Generator(engine, std::move(tokenizer), std::move(params), std::move(interrupted),
                    std::move(scratch));
 }

@@ -32,6 +32,10 @@ using ShowText = std::function<Status(std::string_view piece)>;
 Result<std::vector<int32_t>> EncodePrompt(const Tokenizer& tokenizer, const ModelConfig& config,
                                           std::string_view prompt, bool add_bos);
 
+/// An answer has only ids below this. Models round their vocabulary up; an id that no token has is never
+/// drawn.
+int64_t DrawnIds(const ModelConfig& config, const Tokenizer& tokenizer);
+
 class Generator {
  public:
   /// `interrupted` is asked before each step; true ends the answer. `engine` outlives the generator.

@@ -145,8 +145,9 @@ Result<int> AnswerOnce(Generator& generator, Prepared& prepared, const RunFlags&
 
 Result<int> RunVerb(const RunFlags& flags) {
   ASSIGN_OR_RETURN(Prepared prepared, Prepare(flags));
-  ASSIGN_OR_RETURN(const SamplingParams params,
-                   ToSamplingParams(flags.sampling, prepared.folder, prepared.config.vocab_size));
+  ASSIGN_OR_RETURN(
+      const SamplingParams params,
+      ToSamplingParams(flags.sampling, prepared.folder, DrawnIds(prepared.config, prepared.tokenizer)));
   ASSIGN_OR_RETURN(EngineOptions options, ToEngineOptions(flags.engine));
   if (!prepared.converse) {
     ASSIGN_OR_RETURN(options.context, ContextFor(prepared, options.context, params.max_tokens));

@@ -95,6 +95,16 @@ TEST_F(Errors, BadFlags) {
   ExpectFailure(Logits(Golden("v3-tiny-fp8"), {"--ids", "1", "--act-quant", "f32"}), "needs --compute f32");
 }
 
+TEST_F(Errors, BiasOfAnIdThatNoTokenHasIsFoundBeforeLoading) {
+  // The model has more rows of logits than its tokenizer has ids; loading would stumble over the weights.
+  std::string config = (Model(), Contents("model/config.json"));
+  const std::string vocab = "\"vocab_size\": 512";
+  ASSERT_NE(config.find(vocab), std::string::npos);
+  Write("model/config.json", config.replace(config.find(vocab), vocab.size(), "\"vocab_size\": 600"));
+  ExpectFailure(Hadal({"run", "--model", Model(), "--logit-bias", "550:1", "hi"}),
+                "names token 550; the vocabulary has ids 0 to 511");
+}
+
 TEST_F(Errors, OutputThatCannotBe) {
   const std::string model = Golden("v3-tiny-f32");
   ExpectFailure(Hadal({"logits", "--model", model, "--ids", "1", "--out", File("no/such/x")}),
