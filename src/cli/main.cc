@@ -62,11 +62,15 @@ std::string UnknownVerb(const CLI::App& app, int argc, char** argv) {
 std::string FlagSentence(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* verb = Deepest(&app);
   std::string sentence = error.what();
-  if (const auto left = app.remaining(/*recurse=*/true); !left.empty()) {
+  auto left = app.remaining(/*recurse=*/true);
+  const bool behind_dashes = left.size() > 1 && left.front() == "--";
+  if (behind_dashes) left.erase(left.begin());
+  if (!left.empty()) {
     const std::string flag = left.front().substr(0, left.front().find('=')).substr(0, 64);
-    sentence = flag.starts_with("--") ? fmt::format("there is no flag {}; the nearest is {}", flag,
-                                                    NearestOf(flag, FlagNames(*verb)))
-                                      : fmt::format("'{}' was not expected", flag);
+    sentence =
+        flag.starts_with("--") && !behind_dashes
+            ? fmt::format("there is no flag {}; the nearest is {}", flag, NearestOf(flag, FlagNames(*verb)))
+            : fmt::format("'{}' was not expected", flag);
   }
   for (char& c : sentence)
     if (c == '\n') c = ' ';

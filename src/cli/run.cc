@@ -28,6 +28,7 @@ generated_tokens, seconds, seed. An interrupted answer exits with 1.
 Examples:
   hadal run --model DIR "Why is the deep sea dark?"
   hadal run --file report.txt --system "Be brief." --max-tokens 300 "Summarise this."
+  hadal run -- "--help is a flag of what?"         (behind --, nothing is a flag)
   hadal run --raw --greedy --max-tokens 20 "The deep sea is")";
 
 constexpr size_t kMaxPromptBytes = size_t{64} << 20;

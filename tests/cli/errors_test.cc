@@ -90,6 +90,8 @@ TEST_F(Errors, BadFlags) {
   ExpectFailure(Hadal({"run", "--threads", "many", "hi"}), "'many' is not a number");
   ExpectFailure(Hadal({"run", "--weights", "int2", "hi"}), "not one of as-stored, int8, int4");
   ExpectFailure(Hadal({"run", "--temperature", "101", "hi"}), "from 0 to 100");
+  ExpectFailure(Hadal({"run", "--hello"}), "there is no flag --hello");
+  ExpectFailure(Hadal({"run", "--", "--hello", "there"}), "'there' was not expected");
   ExpectFailure(Hadal({"bench", "modle"}), "hadal bench --help");
   ExpectFailure(Hadal({"run", "hi"}, {.environment = {"HADAL_TOP_P=2"}}), "from 0 to 1");
   ExpectFailure(Logits(Golden("v3-tiny-fp8"), {"--ids", "1", "--act-quant", "f32"}), "needs --compute f32");

@@ -77,6 +77,15 @@ TEST_F(RunVerb, PromptFromInputFileAndSystem) {
       << "a verb's name as a prompt";
 }
 
+TEST_F(RunVerb, BehindTwoDashesNothingIsAFlag) {
+  for (const char* prompt : {"--hello", "-x", "--", "--model"}) {
+    const json argument = Json({"--greedy", "--max-tokens", "4", "--", prompt});
+    const json input = Json({"--greedy", "--max-tokens", "4"}, {.input = prompt});
+    EXPECT_EQ(argument["prompt_tokens"], input["prompt_tokens"]) << prompt;
+    EXPECT_EQ(argument["ids"], input["ids"]) << prompt;
+  }
+}
+
 TEST_F(RunVerb, RawContinuesTheTextAfterTheFirstToken) {
   const json raw = Json({"--raw", "--greedy", "--max-tokens", "4", "a"});
   EXPECT_EQ(raw["prompt_tokens"], 2);
