@@ -96,6 +96,10 @@ int Main(int argc, char** argv) {
   AddRender(app, action);
   AddSynth(app, action);
   AddConvert(app, action);
+  AddUser(app, action);
+  AddClient(app, action);
+  AddToken(app, action);
+  AddCert(app, action);
   if (const std::string sentence = UnknownVerb(app, argc, argv); !sentence.empty()) return Fail(sentence);
   try {
     app.parse(argc, argv);

@@ -97,11 +97,9 @@ tl::expected<OAuthService::Caller, OAuthService::Refusal> OAuthService::CheckCli
   const ClientCredentials& client = **credentials;
   const Refusal refused{401, "invalid_client", "the client is unknown or its secret is wrong", client.basic};
   const std::string subject = ClientSubject(client.name);
-  if (client.has_secret) {
-    const int64_t wait = throttle_.Begin(subject, request.peer, options_.now());
-    if (wait > 0)
-      return tl::unexpected(Refusal{429, "temporarily_unavailable", "too many failures", false, wait});
-  }
+  const int64_t wait = throttle_.Begin(subject, request.peer, options_.now());
+  if (wait > 0)
+    return tl::unexpected(Refusal{429, "temporarily_unavailable", "too many failures", false, wait});
   const Result<Account> account = db_.FindAccount(subject);
   if (!account && account.error().code != Code::kNotFound) return tl::unexpected(Busy<Refusal>());
   // Secrets of clients are 256 random bits: a plain hash protects them as well as a slow one.
@@ -109,7 +107,7 @@ tl::expected<OAuthService::Caller, OAuthService::Refusal> OAuthService::CheckCli
   const bool proved = known && client.has_secret && !account->secret.empty() &&
                       EqualInConstantTime(Sha256(client.secret.view()), account->secret);
   const bool good = known && (proved || (!client.has_secret && account->secret.empty()));
-  if (good && client.has_secret) throttle_.Succeeded(subject, request.peer);
+  if (good) throttle_.Succeeded(subject, request.peer);
   if (!good) {
     Audit("client_refused", subject, request, "");
     return tl::unexpected(refused);

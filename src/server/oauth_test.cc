@@ -243,6 +243,18 @@ TEST_F(OAuthTest, GuessersWaitAndTheOwnerDoesNot) {
   ExpectRefused(Login("bob", "x"), 400, "invalid_grant");
 }
 
+TEST_F(OAuthTest, UnknownClientsCannotFillTheAuditLog) {
+  int refused = 0, throttled = 0;
+  for (int i = 0; i < 200; ++i) {
+    const int status = Ask("grant_type=refresh_token&refresh_token=x&client_id=c" + std::to_string(i)).status;
+    refused += status == 401;
+    throttled += status == 429;
+  }
+  EXPECT_EQ(refused, 50);
+  EXPECT_EQ(throttled, 150);
+  EXPECT_EQ(Must(db_->ListAudit(1000)).size(), 50u);
+}
+
 TEST(LoginThrottle, BoundedAndByNetwork) {
   LoginThrottle throttle({.max_entries = 100});
   for (int i = 0; i < 10000; ++i)
