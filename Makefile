@@ -4,12 +4,13 @@
 
 MODEL ?= build/models/default
 PROMPT ?=
-export HADAL_PROMPT = $(PROMPT)
+# As it was typed: make would expand its dollars.
+export HADAL_PROMPT = $(value PROMPT)
 
 .PHONY: run test test-asan test-tsan build setup clean
 
 run: build $(MODEL)
-	@build/release/hadal run --model "$(MODEL)" $(if $(PROMPT),"$$HADAL_PROMPT")
+	@build/release/hadal run --model "$(MODEL)" $(if $(value PROMPT),-- "$$HADAL_PROMPT")
 
 test: setup
 	@scripts/build.sh release

@@ -1,6 +1,6 @@
 # hadal_module(NAME LINK targets...): the library hadal_NAME of src/NAME/**.cc, and the test program NAME_test of
-# the *_test.cc files that stand beside them. Files under src/NAME/isa/ARCH are compiled as src/NAME/CMakeLists.txt
-# (included here where it exists) says.
+# the *_test.cc files that stand beside them. src/NAME/flags.cmake, where it exists, is included for what single files
+# need.
 function(hadal_module name)
   cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
   set(dir ${CMAKE_SOURCE_DIR}/src/${name})

@@ -31,6 +31,16 @@ uint64_t CgroupNumber(const std::string& path) {
   return std::strtoull(word.c_str(), nullptr, 10);
 }
 
+/// The number behind `key` in a cgroup's memory.stat; 0 if absent.
+uint64_t StatNumber(const std::string& path, std::string_view key) {
+  std::ifstream in(path);
+  std::string word;
+  uint64_t number = 0;
+  while (in >> word >> number)
+    if (word == key) return number;
+  return 0;
+}
+
 /// This process's cgroup v2 folder, or "" where there is none.
 std::string CgroupFolder() {
   std::ifstream in("/proc/self/cgroup");
@@ -113,7 +123,11 @@ uint64_t AvailableMemoryBytes() {
   std::string folder = CgroupFolder();
   while (folder.size() > 14) {  // up to, and without, /sys/fs/cgroup itself
     const uint64_t limit = CgroupNumber(folder + "/memory.max");
-    const uint64_t used = CgroupNumber(folder + "/memory.current");
+    uint64_t used = CgroupNumber(folder + "/memory.current");
+    // File pages are counted as used, and given back when memory is short.
+    const uint64_t files = StatNumber(folder + "/memory.stat", "inactive_file") +
+                           StatNumber(folder + "/memory.stat", "active_file");
+    if (used != UINT64_MAX) used -= std::min(used, files);
     if (limit != UINT64_MAX && used != UINT64_MAX) available = std::min(available, limit > used ? limit - used : 0);
     folder.resize(folder.find_last_of('/'));
   }

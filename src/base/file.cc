@@ -29,9 +29,15 @@ int64_t MtimeNs(const struct stat& info) {
 
 }  // namespace
 
-Result<std::string> ReadFile(const Path& path, size_t max_bytes) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+Result<std::string> ReadFile(const Path& path, size_t max_bytes, FileKind kind) {
+  const int no_wait = kind == FileKind::kRegular ? O_NONBLOCK : 0;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | no_wait);
   if (fd < 0) return ErrnoError("open", path);
+  struct stat info;
+  if (kind == FileKind::kRegular && fstat(fd, &info) == 0 && !S_ISREG(info.st_mode)) {
+    close(fd);
+    return InvalidArgument("{} is not a regular file", path.string());
+  }
   std::string text;
   Status status;
   char buffer[1 << 16];
@@ -55,7 +61,7 @@ Result<std::string> ReadFile(const Path& path, size_t max_bytes) {
 Result<MappedFile> MappedFile::Open(const Path& path) {
   MappedFile file;
   file.path_ = path;
-  file.fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  file.fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file.fd_ < 0) return ErrnoError("open", path);
   struct stat info;
   if (fstat(file.fd_, &info) != 0) return ErrnoError("stat", path);
@@ -116,8 +122,12 @@ void MappedFile::DontNeed(size_t offset, size_t length) const {
 Result<AtomicFile> AtomicFile::Create(const Path& path) {
   static std::atomic<unsigned> serial{0};
   AtomicFile file;
-  file.path_ = path;
-  file.temp_ = path;
+  std::error_code ignored;
+  file.path_ = std::filesystem::is_symlink(path, ignored) ? std::filesystem::weakly_canonical(path, ignored) : path;
+  const auto status = std::filesystem::status(file.path_, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    return InvalidArgument("cannot write {}: it is there already and no regular file", path.string());
+  file.temp_ = file.path_;
   file.temp_ += fmt::format(".tmp.{}.{}", getpid(), serial++);
   file.fd_ = open(file.temp_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (file.fd_ < 0) return ErrnoError("create", file.temp_);

@@ -15,8 +15,12 @@ namespace hadal {
 
 using Path = std::filesystem::path;
 
+/// What may be read: a pipe blocks until somebody writes, so files of a model must be regular ones.
+enum class FileKind { kRegular, kAny };
+
 /// The whole file as a string; kResourceExhausted if it is larger than `max_bytes`.
-Result<std::string> ReadFile(const Path& path, size_t max_bytes = size_t{256} << 20);
+Result<std::string> ReadFile(const Path& path, size_t max_bytes = size_t{256} << 20,
+                             FileKind kind = FileKind::kRegular);
 
 /// A read-only mapping of a whole file. Movable; the bytes live as long as the object.
 /// If another process truncates the file, reading beyond its end raises SIGBUS: StillSame tells before and after.
@@ -47,6 +51,8 @@ class MappedFile {
 
 /// Writes a file beside its final place and gives it its name only in Commit: temp, fsync, rename, fsync of the
 /// folder. Without Commit the destructor removes the temporary file. Errors carry errno's text and the path.
+/// Where `path` is a symbolic link, the file it points to is replaced; what is neither a regular file nor absent (a
+/// device, a pipe) is refused.
 class AtomicFile {
  public:
   static Result<AtomicFile> Create(const Path& path);

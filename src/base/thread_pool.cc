@@ -21,10 +21,17 @@ inline void Pause() {
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
   HADAL_CHECK(threads >= 1, "{} threads", threads);
   workers_.reserve(static_cast<size_t>(threads - 1));
-  for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { WorkerMain(worker); });
+  try {
+    for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { WorkerMain(worker); });
+  } catch (...) {
+    EndWorkers();  // a thread that is never joined would end the process
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { EndWorkers(); }
+
+void ThreadPool::EndWorkers() {
   stop_ = true;
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();

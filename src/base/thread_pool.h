@@ -42,6 +42,7 @@ class ThreadPool {
   void Run(int64_t count, Call call, void* context);
   void Work(int worker, uint32_t generation);
   void WorkerMain(int worker);
+  void EndWorkers();
 
   const int threads_;
   std::vector<std::thread> workers_;

@@ -35,7 +35,7 @@ Result<int> RunConvert(ConvertFlags& flags) {
   ASSIGN_OR_RETURN(options.in, FindModelFolder(flags.model));
   options.out = flags.out;
   ThreadPool pool(flags.threads > 0 ? flags.threads : UsableProcessors());
-  const InterruptGuard interrupt;
+  const InterruptGuard interrupt(/*also_terminate=*/true);
   ProgressBar bar("converting");
   FolderReport report(flags.out);
   options.progress = [&](uint64_t done, uint64_t total) {

@@ -90,6 +90,8 @@ Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions opt
   bar.Clear();
   if (notes) PrintNote(LoadedLine(*engine));
   if (verbose) PrintNote(fmt::format("peak memory {}", BytesText(PeakResidentBytes())));
+  if (verbose)
+    for (const std::string& warning : ConfigWarnings(engine->config())) PrintNote("note: " + warning);
   if (HasRandomWeights(folder))
     PrintNote(
         "note: this model's weights are random; it runs as a real one does, and what it says means nothing");

@@ -59,7 +59,7 @@ void ReadFromEnvironment(CLI::Option* option) {
 Result<std::vector<int32_t>> ParseIds(const std::string& text) {
   std::string content = text;
   if (text.starts_with('@')) {
-    ASSIGN_OR_RETURN(content, ReadFile(text.substr(1), kMaxIdFileBytes));
+    ASSIGN_OR_RETURN(content, ReadFile(text.substr(1), kMaxIdFileBytes, FileKind::kAny));
   }
   const std::string_view list = WithoutBrackets(content);
   std::vector<int32_t> ids;

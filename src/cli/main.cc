@@ -1,6 +1,10 @@
 // hadal: reads the flags, runs one verb, turns its outcome into an exit code.
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string_view>
@@ -77,6 +81,18 @@ std::string FlagSentence(const CLI::App& app, const CLI::ParseError& error) {
   return fmt::format("{}; see '{} --help'", sentence, NameWithParents(*verb));
 }
 
+/// Says `sentence` and ends the process, from a place where nothing may be allocated.
+[[noreturn]] void Die(const char* sentence) {
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, sentence, std::strlen(sentence));
+  _exit(kExitFailure);
+}
+
+/// Reading a mapped file beyond its end raises SIGBUS: somebody cut it short after it was opened.
+void OnBusError(int) { Die("hadal: a file was cut short while it was read; run again when it is at rest\n"); }
+
+/// Unwinding may need memory itself, so where there is none the process ends at once; files appear only when complete.
+void OnNoMemory() { Die("hadal: memory ran out; close other programs or take a machine with more of it\n"); }
+
 int Fail(std::string_view sentence) {
   PrintError(sentence);
   return kExitFailure;
@@ -117,6 +133,8 @@ int Main(int argc, char** argv) {
 }  // namespace hadal
 
 int main(int argc, char** argv) {
+  std::signal(SIGBUS, hadal::OnBusError);
+  std::set_new_handler(hadal::OnNoMemory);
   // Libraries may throw where memory ends; nothing half-written stays behind then either.
   try {
     return hadal::Main(argc, argv);

@@ -26,12 +26,28 @@ Status FlushOutput() {
   return {};
 }
 
-void PrintError(std::string_view sentence) {
-  std::fflush(stdout);
-  fmt::print(stderr, "hadal: {}\n", sentence);
+/// What a file or flag said may hold anything: control characters would reach the terminal, and pages of it would
+/// bury the sentence.
+std::string Presentable(std::string_view text) {
+  constexpr size_t kMost = 2000;
+  std::string shown;
+  for (const char c : text.substr(0, kMost)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f)
+      shown += fmt::format("\\x{:02x}", byte);
+    else
+      shown += c;
+  }
+  if (text.size() > kMost) shown += "…";
+  return shown;
 }
 
-void PrintNote(std::string_view line) { fmt::print(stderr, "{}\n", line); }
+void PrintError(std::string_view sentence) {
+  std::fflush(stdout);
+  std::fputs(fmt::format("hadal: {}\n", Presentable(sentence)).c_str(), stderr);
+}
+
+void PrintNote(std::string_view line) { std::fputs(fmt::format("{}\n", Presentable(line)).c_str(), stderr); }
 
 std::string BytesText(uint64_t bytes) {
   const double value = static_cast<double>(bytes);
@@ -46,6 +62,8 @@ Status CheckOutputFile(const Path& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
     return FailedPrecondition("cannot write {}: it is a folder; name a file in it", path.string());
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+    return FailedPrecondition("cannot write {}: it is there already and no regular file", path.string());
   const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
   if (!std::filesystem::is_directory(folder, ignored))
     return NotFound("cannot write {}: there is no folder {}", path.string(), folder.string());

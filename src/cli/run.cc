@@ -68,7 +68,7 @@ std::string Joined(std::string first, const std::string& second) {
 
 Status ReadPrompt(const RunFlags& flags, Prepared& prepared) {
   if (!flags.file.empty()) {
-    ASSIGN_OR_RETURN(prepared.text, ReadFile(flags.file, kMaxPromptBytes));
+    ASSIGN_OR_RETURN(prepared.text, ReadFile(flags.file, kMaxPromptBytes, FileKind::kAny));
   }
   prepared.prompt = flags.prompt;
   if (!flags.prompt.empty()) return {};

@@ -39,7 +39,7 @@ Result<int> RunSynth(SynthFlags& flags) {
   options.out = flags.out;
   if (flags.layers > 0) options.layers = flags.layers;
   ThreadPool pool(flags.threads > 0 ? flags.threads : UsableProcessors());
-  const InterruptGuard interrupt;
+  const InterruptGuard interrupt(/*also_terminate=*/true);
   ProgressBar bar("writing");
   FolderReport report(flags.out);
   options.progress = [&](uint64_t done, uint64_t total) {

@@ -18,7 +18,9 @@ std::atomic<bool> interrupted{false};
 std::atomic<int> wake_fd{-1};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 int wake_pipe[2] = {-1, -1};
-struct sigaction previous_action;
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+struct sigaction previous_actions[3];
+int guarded_signals = 0;
 
 void OnInterrupt(int) {
   const int saved = errno;
@@ -52,7 +54,7 @@ std::string WithoutControls(std::string_view text) {
   return shown;
 }
 
-InterruptGuard::InterruptGuard() {
+InterruptGuard::InterruptGuard(bool also_terminate) {
   HADAL_CHECK(wake_pipe[0] < 0, "two InterruptGuards at a time");
   HADAL_CHECK(pipe2(wake_pipe, O_CLOEXEC | O_NONBLOCK) == 0, "no pipe: errno {}", errno);
   interrupted = false;
@@ -60,11 +62,12 @@ InterruptGuard::InterruptGuard() {
   struct sigaction action = {};
   action.sa_handler = OnInterrupt;
   action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, &previous_action);
+  guarded_signals = also_terminate ? 3 : 1;
+  for (int i = 0; i < guarded_signals; ++i) sigaction(kSignals[i], &action, &previous_actions[i]);
 }
 
 InterruptGuard::~InterruptGuard() {
-  sigaction(SIGINT, &previous_action, nullptr);
+  for (int i = 0; i < guarded_signals; ++i) sigaction(kSignals[i], &previous_actions[i], nullptr);
   wake_fd = -1;
   for (int& fd : wake_pipe) {
     close(fd);

@@ -23,6 +23,7 @@ StepLimits LimitsFor(const EngineOptions& options, int64_t context) {
   limits.tokens = std::min(options.step_tokens, context * options.sequences);
   limits.logit_rows = std::min(options.logit_rows, limits.tokens);
   limits.block_size = options.block_size;
+  limits.mtp = options.load.mtp;
   // Each sequence may leave its last block part empty.
   limits.cache_tokens = options.sequences * ((context + limits.block_size - 1) / limits.block_size) * limits.block_size;
   return limits;
@@ -41,6 +42,12 @@ Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
   loading.limits = LimitsFor(options, options.context > 0
                                           ? options.context
                                           : std::min<int64_t>(4096, config.max_position_embeddings));
+  const double cache_bytes = 4.0 * static_cast<double>(loading.limits.cache_tokens) *
+                             static_cast<double>(config.latent_dim()) *
+                             static_cast<double>(config.num_hidden_layers + config.num_nextn_predict_layers);
+  if (cache_bytes > 1e18)
+    return ResourceExhausted("a cache of {} tokens would take {:.0f} bytes; lower --context or the number of sequences",
+                             loading.limits.cache_tokens, cache_bytes);
   loading.cache_bf16 = options.load.compute == ComputeMode::kAuto;
   loading.plan = ForwardPass::Plan(config, loading.limits, loading.cache_bf16, loading.threads);
   ASSIGN_OR_RETURN(loading.plan.weights, PlanWeights(config, *loading.checkpoint, options.load));

@@ -1,6 +1,7 @@
 #include "engine/logits.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/cpu_info.h"
@@ -72,7 +73,7 @@ class LogitsRun {
 
  private:
   void PlanStep(std::vector<Slice>& slices);
-  void CopyLogits(std::span<const Slice> slices, View<const float> step_logits);
+  Status CopyLogits(std::span<const Slice> slices, View<const float> step_logits);
   Status Report(int64_t computed);
   int64_t FirstWanted(const Sequence& s) const { return s.length() - ResultOf(s).positions; }
   const SequenceLogits& ResultOf(const Sequence& s) const {
@@ -133,13 +134,18 @@ void LogitsRun::PlanStep(std::vector<Slice>& slices) {
   }
 }
 
-void LogitsRun::CopyLogits(std::span<const Slice> slices, View<const float> step_logits) {
+Status LogitsRun::CopyLogits(std::span<const Slice> slices, View<const float> step_logits) {
   for (const Slice& slice : slices) {
     const Sequence& s = *slice.sequence;
-    for (int64_t index = s.computed - slice.logits; index < s.computed; ++index)
-      std::copy_n(step_logits.row(LogitRow(engine_.step(), s, index)), step_logits.cols,
-                  ResultOf(s).logits.data() + (index - FirstWanted(s)) * step_logits.cols);
+    for (int64_t index = s.computed - slice.logits; index < s.computed; ++index) {
+      const float* row = step_logits.row(LogitRow(engine_.step(), s, index));
+      for (int64_t id = 0; id < step_logits.cols; ++id)
+        if (!std::isfinite(row[id]))
+          return DataLoss("the logit of id {} at position {} is {}; the weights are corrupt or overflow", id, index, row[id]);
+      std::copy_n(row, step_logits.cols, ResultOf(s).logits.data() + (index - FirstWanted(s)) * step_logits.cols);
+    }
   }
+  return {};
 }
 
 Status LogitsRun::Report(int64_t computed) {
@@ -158,7 +164,7 @@ Status LogitsRun::ComputeGiven() {
   for (PlanStep(slices); !slices.empty(); PlanStep(slices)) {
     ASSIGN_OR_RETURN(const View<const float> logits,
                      engine_.RunStep(slices, request_.hidden ? &collector : nullptr));
-    CopyLogits(slices, logits);
+    RETURN_IF_ERROR(CopyLogits(slices, logits));
     int64_t computed = 0;
     for (const Slice& slice : slices) computed += slice.count;
     RETURN_IF_ERROR(Report(computed));

@@ -15,12 +15,15 @@ struct OpLimits {
   int64_t jobs = 0;           // Linears that run as one
   int64_t prompt_run = 0;     // consecutive prompt tokens of one sequence in one step
   int64_t context = 0;        // positions a token may attend to
-  int64_t heads = 0, nope = 0, rope = 0, value = 0, latent = 0;
+  int64_t nope = 0, rope = 0, value = 0, latent = 0;
 };
 
 /// Bytes that `rows` prepared rows of `width` values take at most, whatever the weight's format: 4 a value with
 /// padding to a group, and a scale and a sum for each 32.
 constexpr int64_t PreparedBytesBound(int64_t rows, int64_t width) { return rows * (width * 5 + 1024); }
+
+/// Input formats that the Linears of one input may differ in: f32, bf16, and int8 in two groups.
+constexpr int64_t kDistinctInputs = 4;
 
 class ExecContext {
  public:

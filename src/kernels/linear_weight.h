@@ -3,7 +3,7 @@
 // Layout. Outputs are taken 16 at a time, as a panel: the 16 lanes of a vector are 16 outputs, and the vector's
 // accumulator walks along the inputs k in ascending order. So an output's sum has one fixed order whatever the
 // number of rows, threads or vector width, and one layout serves one row (streams) and many (tiles). A panel is
-// contiguous, its values ordered by ascending k in units of 64 bytes (128 for F32 pairs of lines do not matter):
+// contiguous, its values ordered by ascending k in units of 64 bytes (32 for F16):
 //
 //   F32   [k][16]                     4 bytes each
 //   F16   [k][16]                     2 bytes each
@@ -61,8 +61,8 @@ struct LinearWeight {
 };
 
 /// Packs row-major values of outputs [first_panel * 16, …) into `panel_data`, a panel's values.
-/// `rows`: [16][padded ignored: in] codes of the weight's own element type (float, f16 bits, bf16 bits, e4m3 codes,
-/// int8 codes, int4 codes as int8 in [-8, 7]); `row_count` of them exist (the rest of the panel becomes zero).
+/// `rows`: [row_count][in], `row_stride` codes apart, of the weight's own element type (float, f16 bits, bf16 bits, e4m3
+/// codes, int8 codes, int4 codes as int8 in [-8, 7]); outputs beyond `row_count` become zero.
 template <typename Code>
 void PackPanel(const LinearWeight& w, const Code* rows, int64_t row_stride, int64_t row_count, std::byte* panel_data);
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include "base/check.h"
 #include "kernels/ops.h"
@@ -32,6 +33,18 @@ bool SameInput(const LinearJob& a, const LinearJob& b) {
          a.w->scale_count() == b.w->scale_count();
 }
 
+/// The job whose prepared input job `j` can use: among the last kDistinctInputs that prepare one (experts may be
+/// stored in as many formats and still share their tokens' rows).
+std::optional<size_t> EarlierInput(std::span<const LinearJob> jobs, const std::vector<JobPlan>& plans, size_t j) {
+  int64_t looked_at = 0;
+  for (size_t i = j; i-- > 0 && looked_at < kDistinctInputs;) {
+    if (!plans[i].first_of_input) continue;
+    if (SameInput(jobs[j], jobs[i])) return i;
+    ++looked_at;
+  }
+  return std::nullopt;
+}
+
 /// Gives each job its place in scratch and its units; returns the number of units.
 int64_t PlanJobs(ExecContext& ctx, std::span<const LinearJob> jobs) {
   std::vector<JobPlan>& plans = ctx.job_plans();
@@ -48,10 +61,11 @@ int64_t PlanJobs(ExecContext& ctx, std::span<const LinearJob> jobs) {
     HADAL_CHECK_EQ(job.y.cols, job.w->out);
     HADAL_CHECK(job.x_rows != nullptr || job.x.rows == job.y.rows, "{} rows into {}", job.x.rows, job.y.rows);
     JobPlan plan{ToPanelWeight(*job.w), nullptr, 0, units, true};
-    if (j > 0 && SameInput(job, jobs[j - 1])) {
+    const std::optional<size_t> same = EarlierInput(jobs, plans, j);
+    if (same) {
       plan.first_of_input = false;
-      plan.prepared = plans.back().prepared;
-      plan.row_bytes = plans.back().row_bytes;
+      plan.prepared = plans[*same].prepared;
+      plan.row_bytes = plans[*same].row_bytes;
     } else {
       plan.prepared = free;
       plan.row_bytes = PreparedRowBytes(plan.weight, ctx.kernels().bf16_pairs);

@@ -42,7 +42,6 @@ OpLimits Limits() {
   limits.jobs = 16;
   limits.prompt_run = 8;
   limits.context = 2048;
-  limits.heads = 20;
   limits.nope = 16;
   limits.rope = 8;
   limits.value = 16;
@@ -80,6 +79,23 @@ TEST_P(Ops, LinearsRunTogetherEqualEachAlone) {
   ops::Linear(ctx_, vz, c.w, View<float>(small.data(), 4, 5));
   EXPECT_EQ(yc, small);
   EXPECT_TRUE(std::isnan(none[0]));
+}
+
+// Experts stored in different formats share their tokens' rows: each format prepares them once, in any order of jobs.
+TEST_P(Ops, JobsOfAlternatingFormatsPrepareTheirSharedInputOnce) {
+  const OwnedWeight a(16, 200, 1);
+  LinearWeight rounded = a.w;  // the same values, read as if the kernel rounded its inputs
+  rounded.input = InputFormat::kE4M3;
+  const std::vector<float> x = Random(100 * 200, 4);
+  const View<const float> vx(x.data(), 100, 200);
+  std::vector<float> y(12 * 100 * 16, kNaN);
+  std::vector<ops::LinearJob> jobs;
+  for (int64_t j = 0; j < 12; ++j)
+    jobs.push_back({vx, j % 2 ? &rounded : &a.w, View<float>(y.data() + j * 1600, 100, 16)});
+  ops::Linears(ctx_, jobs);  // scratch holds the rows twice, not twelve times
+  for (int64_t j = 2; j < 12; ++j)
+    EXPECT_TRUE(std::equal(y.begin() + j * 1600, y.begin() + (j + 1) * 1600, y.begin() + j % 2 * 1600)) << j;
+  EXPECT_NE(y[0], y[1600]);
 }
 
 /// A cache of random latents with blocks in scrambled order.

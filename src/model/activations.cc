@@ -43,7 +43,7 @@ void Activations::ForEach(const ModelConfig& c, const StepLimits& l, Visitor&& v
   visit(shared_out, c.n_shared_experts > 0 ? routed_tokens : 0, d);
   visit(selected, l.logit_rows, d);
   visit(logits, l.logit_rows, c.vocab_size);
-  visit(mtp_input, c.num_nextn_predict_layers > 0 ? t : 0, 2 * d);
+  visit(mtp_input, l.mtp ? t : 0, 2 * d);
 }
 
 uint64_t Activations::PlannedBytes(const ModelConfig& config, const StepLimits& limits) {
@@ -75,19 +75,18 @@ OpLimits LimitsOf(const ModelConfig& c, const StepLimits& l) {
   const int64_t experts = c.n_routed_experts, routes = t * c.num_experts_per_tok;
   OpLimits limits;
   limits.prepared_bytes = std::max({
-      2 * PreparedBytesBound(t, std::max(c.hidden_size, c.q_lora_rank)),  // two Linears of one input, of two formats
+      kDistinctInputs * PreparedBytesBound(t, std::max(c.hidden_size, c.q_lora_rank)),
       PreparedBytesBound(absorbed * heads, std::max(c.kv_lora_rank, c.qk_nope_head_dim)),
       PreparedBytesBound(t, heads * c.v_head_dim),
       PreparedBytesBound(t, WidestFeedForward(c)),
       PreparedBytesBound(experts > 0 ? routes : 0, c.moe_intermediate_size) +
-          PreparedBytesBound(t, SharedIntermediate(c)) + 2 * PreparedBytesBound(t, c.hidden_size),
+          PreparedBytesBound(t, SharedIntermediate(c)) + kDistinctInputs * PreparedBytesBound(t, c.hidden_size),
       PreparedBytesBound(l.logit_rows, c.hidden_size),
-      PreparedBytesBound(c.num_nextn_predict_layers > 0 ? t : 0, 2 * c.hidden_size),
+      PreparedBytesBound(l.mtp ? t : 0, 2 * c.hidden_size),
   });
   limits.jobs = std::max(heads, 2 * std::min(experts, routes) + 2);
   limits.prompt_run = t;
   limits.context = l.context;
-  limits.heads = heads;
   limits.nope = c.qk_nope_head_dim;
   limits.rope = c.qk_rope_head_dim;
   limits.value = c.v_head_dim;

@@ -16,6 +16,7 @@ struct StepLimits {
   int64_t context = 4096;    // positions of one sequence
   int64_t cache_tokens = 0;  // positions of all sequences together, rounded up to blocks
   int64_t block_size = 64;
+  bool mtp = false;          // RunMtp will be called: the prediction layers have a cache too
 };
 
 /// Generated tokens whose absorbed attention is computed at once; more are taken in turns.

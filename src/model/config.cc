@@ -20,7 +20,6 @@ struct IntKey {
 constexpr int64_t kMaxWidth = int64_t{1} << 20;
 constexpr int64_t kMaxHeadWidth = int64_t{1} << 14;
 constexpr int64_t kMaxLayers = 1024;
-constexpr int64_t kMaxExperts = 65536;
 constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
 constexpr int64_t kMaxContext = int64_t{1} << 31;
 
@@ -46,8 +45,8 @@ constexpr IntKey kRequiredOfExperts[] = {
 
 /// Required where the routing method works with groups.
 constexpr IntKey kRequiredOfGroups[] = {
-    {"n_group", &ModelConfig::n_group, 1, kMaxExperts},
-    {"topk_group", &ModelConfig::topk_group, 1, kMaxExperts},
+    {"n_group", &ModelConfig::n_group, 1, kMaxExpertGroups},
+    {"topk_group", &ModelConfig::topk_group, 1, kMaxExpertGroups},
 };
 
 /// Absent or null: the value that ModelConfig starts with.

@@ -11,6 +11,10 @@
 
 namespace hadal {
 
+/// Bounds of a configuration that other code relies on: the router keeps a token's scores on its stack.
+inline constexpr int64_t kMaxExperts = 4096;
+inline constexpr int64_t kMaxExpertGroups = 256;
+
 enum class Architecture { kDeepseekV2, kDeepseekV3 };
 
 /// How router logits become scores.

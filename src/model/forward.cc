@@ -9,7 +9,9 @@
 namespace hadal {
 namespace {
 
-int64_t CacheLayers(const ModelConfig& c) { return c.num_hidden_layers + c.num_nextn_predict_layers; }
+int64_t CacheLayers(const ModelConfig& c, const StepLimits& l) {
+  return c.num_hidden_layers + (l.mtp ? c.num_nextn_predict_layers : 0);
+}
 
 int64_t CacheBlocks(const StepLimits& l) {
   return (std::max(l.cache_tokens, l.context) + l.block_size - 1) / l.block_size;
@@ -27,7 +29,7 @@ ForwardPass::ForwardPass(const ModelConfig& config, const Weights& weights, Comm
 
 MemoryPlan ForwardPass::Plan(const ModelConfig& c, const StepLimits& l, bool cache_bf16, int threads) {
   MemoryPlan plan;
-  plan.cache = KvCache::PlannedBytes(c, CacheLayers(c), CacheBlocks(l), l.block_size, cache_bf16);
+  plan.cache = KvCache::PlannedBytes(c, CacheLayers(c, l), CacheBlocks(l), l.block_size, cache_bf16);
   plan.activations = Activations::PlannedBytes(c, l);
   plan.scratch = ExecContext::PlannedBytes(LimitsOf(c, l), threads);
   plan.tables = static_cast<uint64_t>(l.context * c.qk_rope_head_dim) * sizeof(float);
@@ -39,7 +41,7 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(const ModelConfig& conf
                                                          Communicator& ranks, const StepLimits& limits,
                                                          bool cache_bf16) {
   std::unique_ptr<ForwardPass> pass(new ForwardPass(config, weights, ranks, limits));
-  ASSIGN_OR_RETURN(pass->cache_, KvCache::Create(config, CacheLayers(config), CacheBlocks(limits), limits.block_size,
+  ASSIGN_OR_RETURN(pass->cache_, KvCache::Create(config, CacheLayers(config, limits), CacheBlocks(limits), limits.block_size,
                                                  cache_bf16));
   ASSIGN_OR_RETURN(pass->a_, Activations::Create(config, limits));
   ASSIGN_OR_RETURN(ExecContext ctx, ExecContext::Create(kernels, pool, LimitsOf(config, limits)));
@@ -119,7 +121,7 @@ Result<View<const float>> ForwardPass::RunMtp(const Step& step, View<const float
                                               ForwardObserver* observer, bool zero_first_embedding) {
   const int64_t rows = rows_ = step.rows(), d = config_.hidden_size;
   HADAL_CHECK_EQ(states.rows, rows);
-  HADAL_CHECK(depth < static_cast<int64_t>(weights_.mtp.size()), "MTP layer {} of {} loaded", depth,
+  HADAL_CHECK(limits_.mtp && depth < static_cast<int64_t>(weights_.mtp.size()), "MTP layer {} of {} loaded", depth,
               weights_.mtp.size());
   const MtpWeights& w = weights_.mtp[static_cast<size_t>(depth)];
   const float eps = static_cast<float>(config_.rms_norm_eps);

@@ -28,7 +28,8 @@ struct MemoryPlan {
 class ForwardPass {
  public:
   /// `config`, `weights`, `kernels`, `pool` and `ranks` must outlive the pass. cache_bf16: the type of cached latents.
-  /// ranks: those that share the model's Linears; each holds its part, and the parts' results are summed.
+  /// ranks: each branch (attention, feed-forward) is summed over them before it joins the residual stream. Weights
+  /// are not split yet, so only one rank makes sense.
   static Result<std::unique_ptr<ForwardPass>> Create(const ModelConfig& config, const Weights& weights,
                                                      const KernelTable& kernels, ThreadPool& pool, Communicator& ranks,
                                                      const StepLimits& limits, bool cache_bf16);

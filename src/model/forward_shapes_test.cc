@@ -70,6 +70,24 @@ TEST_F(ForwardShapes, GreedySoftmaxRoutingOfBF16) {
   ExpectAllKernelsAgree(F32());
 }
 
+TEST_F(ForwardShapes, NoSharedExpertsAndOneExpertAToken) {
+  ModelConfig config = OddConfig(29, TopkMethod::kNoauxTc);
+  config.n_shared_experts = 0;
+  config.num_experts_per_tok = 1;
+  WriteFolder(folder_, config, WeightFormat::kBF16);
+  ExpectAllKernelsAgree(F32());
+}
+
+TEST_F(ForwardShapes, ATensorThatNoModelHasIsRefusedByName) {
+  ModelConfig config = OddConfig(0, TopkMethod::kGreedy);
+  WriteFolder(folder_, config, WeightFormat::kBF16);
+  config.n_shared_experts = 0;  // the folder still holds the shared expert's weights
+  Must(WriteFileAtomic(folder_ / "config.json", ConfigJson(config)));
+  const auto checkpoint = Must(Checkpoint::Open(folder_));
+  ThreadPool pool(1);
+  ExpectError(LoadWeights(Must(LoadConfig(folder_)), *checkpoint, {}, pool), Code::kDataLoss, "shared_experts");
+}
+
 TEST_F(ForwardShapes, QuantisedAtLoadWithRaggedGroups) {
   WriteFolder(folder_, OddConfig(29, TopkMethod::kNoauxTc), WeightFormat::kBF16);
   for (const WeightChoice choice : {WeightChoice::kInt8, WeightChoice::kInt4}) {
@@ -80,9 +98,11 @@ TEST_F(ForwardShapes, QuantisedAtLoadWithRaggedGroups) {
       SCOPED_TRACE(testing::Message() << (choice == WeightChoice::kInt8 ? "int8" : "int4") << " group " << group);
       const std::vector<float> want = Logits(folder_, ReferenceKernels(), options, Run::Role::kPrompt);
       for (const Isa isa : AvailableIsas()) {
-        const std::vector<float> got = Logits(folder_, CpuKernels(isa), options, Run::Role::kPrompt);
-        for (size_t i = 0; i < want.size(); ++i)
-          ASSERT_NEAR(got[i], want[i], 1e-4f * std::max(1.0f, std::fabs(want[i]))) << IsaName(isa);
+        for (const Run::Role role : {Run::Role::kPrompt, Run::Role::kGenerated}) {
+          const std::vector<float> got = Logits(folder_, CpuKernels(isa), options, role);
+          for (size_t i = 0; i < want.size(); ++i)
+            ASSERT_NEAR(got[i], want[i], 1e-4f * std::max(1.0f, std::fabs(want[i]))) << IsaName(isa);
+        }
       }
     }
   }

@@ -48,7 +48,8 @@ struct Model {
 
 /// One sequence at a time gets the block table 0, 1, 2, …
 inline std::unique_ptr<Model> Load(const Path& folder, const LoadOptions& options, const KernelTable& kernels,
-                                   int threads, const StepLimits& limits) {
+                                   int threads, StepLimits limits) {
+  limits.mtp = options.mtp;
   auto model = std::make_unique<Model>();
   model->pool = std::make_unique<ThreadPool>(threads);
   model->config = Must(LoadConfig(folder));

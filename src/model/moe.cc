@@ -79,7 +79,7 @@ Status MoeFeedForward(ExecContext& ctx, const ModelConfig& c, const MoeWeights& 
     jobs.push_back({a.expert_gate.Rows(first, count), &w.experts[static_cast<size_t>(e)].down,
                     a.expert_out.Rows(first, count)});
   }
-  const View<float> shared_out = a.shared_out.Rows(0, rows);
+  const View<float> shared_out = w.shared ? a.shared_out.Rows(0, rows) : View<float>();
   if (w.shared) jobs.push_back({shared_gate, &w.shared->down, shared_out});
   ops::Linears(ctx, jobs);                               // [T * K, d], [T, d]
 

@@ -9,9 +9,6 @@ namespace hadal {
 namespace {
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
-// Bounds of the stack arrays below; ParseConfig refuses more.
-constexpr int64_t kMaxExperts = 4096;
-constexpr int64_t kMaxGroups = 256;
 
 /// Scores [E] of one token, in double: sigmoid, or softmax over all experts.
 void Scores(Scoring scoring, const float* logits, int64_t experts, double* scores) {
@@ -29,7 +26,7 @@ void Scores(Scoring scoring, const float* logits, int64_t experts, double* score
 void KeepBestGroups(const ModelConfig& c, double* choice) {
   if (c.topk_method == TopkMethod::kGreedy || c.n_group <= 1 || c.topk_group >= c.n_group) return;
   const int64_t size = c.n_routed_experts / c.n_group;
-  double group[kMaxGroups];
+  double group[kMaxExpertGroups];
   for (int64_t g = 0; g < c.n_group; ++g) {
     double best = kNever, second = kNever;
     for (int64_t e = g * size; e < (g + 1) * size; ++e) {
@@ -42,7 +39,7 @@ void KeepBestGroups(const ModelConfig& c, double* choice) {
     }
     group[g] = c.topk_method == TopkMethod::kNoauxTc ? best + second : best;
   }
-  bool kept[kMaxGroups] = {};
+  bool kept[kMaxExpertGroups] = {};
   for (int64_t i = 0; i < c.topk_group; ++i) {
     int64_t best = -1;
     for (int64_t g = 0; g < c.n_group; ++g)
@@ -66,7 +63,8 @@ void RouteToken(const ModelConfig& c, const float* logits, const float* bias, in
     sum += scores[best];
     choice[best] = kNever;
   }
-  const bool normalise = c.norm_topk_prob && k > 1;
+  // V2's code leaves a single expert's weight as it is; V3's always divides.
+  const bool normalise = c.norm_topk_prob && (k > 1 || c.architecture == Architecture::kDeepseekV3);
   double factor = normalise ? 1.0 / (sum + 1e-20) : 1.0;
   if (c.architecture == Architecture::kDeepseekV3 || !normalise) factor *= c.routed_scaling_factor;
   for (int64_t i = 0; i < k; ++i) weights[i] = static_cast<float>(scores[ids[i]] * factor);
@@ -76,7 +74,7 @@ void RouteToken(const ModelConfig& c, const float* logits, const float* bias, in
 
 Status RouteTokens(ExecContext& ctx, const ModelConfig& c, View<const float> logits, const float* bias,
                    View<int32_t> ids, View<float> weights) {
-  HADAL_CHECK(c.n_routed_experts <= kMaxExperts && c.n_group <= kMaxGroups, "{} experts in {} groups",
+  HADAL_CHECK(c.n_routed_experts <= kMaxExperts && c.n_group <= kMaxExpertGroups, "{} experts in {} groups",
               c.n_routed_experts, c.n_group);
   for (int64_t t = 0; t < logits.rows; ++t)
     for (int64_t e = 0; e < logits.cols; ++e)

@@ -29,10 +29,4 @@ void Step::Add(Run::Role role, const int32_t* ids, int64_t count, int64_t first_
   }
 }
 
-int64_t Step::first_generated_row() const {
-  for (const Run& run : runs)
-    if (run.role == Run::Role::kGenerated) return run.first_row;
-  return rows();
-}
-
 }  // namespace hadal

@@ -26,15 +26,14 @@ struct Step {
   /// Appends a run of `count` tokens at positions first_position, first_position + 1, …; prompt runs must be added
   /// before generated ones. `block_table` must outlive the step.
   void Add(Run::Role role, const int32_t* ids, int64_t count, int64_t first_position, const int32_t* block_table);
-  /// Rows of the first generated token; rows() where there is none.
-  int64_t first_generated_row() const;
 };
 
 /// Looks at a forward pass as it runs; for tests and `hadal logits --hidden`. Views are valid during the call.
 class ForwardObserver {
  public:
   virtual ~ForwardObserver() = default;
-  /// `name` is the golden data's: "embed", "hidden", "kv_c", "attn_out", "mlp_out", … layer is -1 outside layers.
+  /// `name`: "embed", "final_norm" (layer -1), "q", "kv", "attn_heads", "attn_out", "router_logits", "routed_out",
+  /// "mlp_out", "hidden" (after the layer), and "eh" of a prediction layer.
   virtual void OnTensor(std::string_view name, int64_t layer, View<const float> values) = 0;
   /// ids, weights: [T, K].
   virtual void OnRoutes(int64_t layer, View<const int32_t> ids, View<const float> weights) = 0;

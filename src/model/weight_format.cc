@@ -46,13 +46,7 @@ void ChooseWeightFormat(const LinearSource& source, LinearRole role, const LoadO
   const int64_t group = bits > 0 ? options.group : source.block_cols;
   w.format = source.format;
   if (IsKeyValue(role)) {
-    if (source.packed() && role == LinearRole::kKeyValueUp) {
-      KeepIntegers(source, WeightFormat::kInt8, w);  // an INT4 code is an INT8 code of the same value
-    } else if (source.packed() || bits > 0) {
-      QuantizeTo(8, group, w);
-    } else if (source.format == WeightFormat::kFp8) {
-      w.format = decoded;
-    }
+    if (source.packed() || source.format == WeightFormat::kFp8) w.format = decoded;
   } else if (source.packed() && (bits == 0 || source.bits() <= bits)) {
     KeepIntegers(source, source.format, w);
   } else if (bits > 0) {

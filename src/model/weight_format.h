@@ -26,8 +26,8 @@ Status CheckOptions(const LoadOptions& options, const ModelConfig& config);
 /// Format. As stored, unless integers are asked for; these are quantised from the decoded values, except
 /// where the folder has as few bits already: quantising again would lose and gain nothing. FP8 panels hold
 /// blocks of a multiple of 16 rows and 128 columns; other blocks are decoded, to BF16 or, for f32 compute, to
-/// F32. The parts of kv_b_proj are what attention reads inside its kernels: never FP8 (decoded likewise) and
-/// never INT4 (8 bits).
+/// F32. The parts of kv_b_proj are never quantised, and decoded likewise where they are stored so: prompts read them
+/// one way and generated tokens the other way round, and both must be the same numbers.
 ///
 /// Input. f32 compute: f32, or e4m3 if activations are to be quantised and the folder has FP8 here, the
 /// absorbed form excepted, whose input is no activation of a stored Linear. Else bf16 for BF16 and FP8, int8

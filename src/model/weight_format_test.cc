@@ -90,6 +90,11 @@ TEST(WeightFormat, ChosenIntegersByRole) {
         EXPECT_EQ(four.input, InputFormat::kF32);
         continue;
       }
+      if (role == LinearRole::kKeyValueUp || role == LinearRole::kKeyUpAbsorbed) {  // never quantised
+        EXPECT_EQ(eight.format, format == WeightFormat::kFp8 ? WeightFormat::kBF16 : format);
+        EXPECT_EQ(four.format, eight.format);
+        continue;
+      }
       EXPECT_EQ(eight.format, WeightFormat::kInt8);
       EXPECT_EQ(four.format, role == LinearRole::kBody ? WeightFormat::kInt4 : WeightFormat::kInt8);
       EXPECT_EQ(four.group, 128);
@@ -121,15 +126,12 @@ TEST(WeightFormat, IntegersAreNeverWidenedNorQuantisedTwiceForNothing) {
   EXPECT_EQ(Choose(eight.source, LinearRole::kHead, options).group, 64);
   EXPECT_EQ(Choose(eight.source, LinearRole::kBody, options).format, WeightFormat::kInt4);
   EXPECT_EQ(Choose(eight.source, LinearRole::kBody, options).group, 32);
-  // Attention's own kernels take 8 bits: INT4 codes as they are, the transposed part quantised anew.
-  const LinearWeight up = Choose(four.source, LinearRole::kKeyValueUp);
-  EXPECT_EQ(up.format, WeightFormat::kInt8);
-  EXPECT_EQ(up.group, 64);
-  EXPECT_FALSE(up.scales_bf16);
-  const LinearWeight absorbed = Choose(four.source, LinearRole::kKeyUpAbsorbed, {}, 16);
-  EXPECT_EQ(absorbed.format, WeightFormat::kInt8);
-  EXPECT_EQ(absorbed.group, 16);
-  EXPECT_TRUE(absorbed.scales_bf16);
+  // The key/value up-projection is decoded: both forms of attention then read the same numbers.
+  for (LinearRole role : {LinearRole::kKeyValueUp, LinearRole::kKeyUpAbsorbed}) {
+    EXPECT_EQ(Choose(four.source, role).format, WeightFormat::kBF16);
+    options.compute = ComputeMode::kF32;
+    EXPECT_EQ(Choose(four.source, role, options).format, WeightFormat::kF32);
+  }
 }
 
 TEST(WeightFormat, ActivationQuantisationReachesFp8LinearsButNotTheAbsorbedForm) {

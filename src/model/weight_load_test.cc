@@ -127,7 +127,14 @@ TEST_F(WeightLoad, PackedIntegersKeepEveryCodeAndScale) {
           const LinearWeight& w = *located.weight;
           if (!located.base.ends_with("_proj") || located.transposed) continue;
           const bool key_value = located.base.ends_with("kv_b_proj");
-          EXPECT_EQ(w.format, bits == 8 || key_value ? WeightFormat::kInt8 : WeightFormat::kInt4);
+          if (key_value) {  // decoded, never quantised
+            EXPECT_EQ(w.format, WeightFormat::kBF16);
+            ForSamples(model, located, 12, [&](double stored, float code, float, int64_t, int64_t) {
+              EXPECT_EQ(code, RoundToBF16(static_cast<float>(stored)));
+            });
+            continue;
+          }
+          EXPECT_EQ(w.format, bits == 8 ? WeightFormat::kInt8 : WeightFormat::kInt4);
           EXPECT_EQ(w.input, InputFormat::kInt8);
           EXPECT_EQ(w.scales_bf16, scale == DType::kBF16);
           ForSamples(model, located, 12,
@@ -176,8 +183,12 @@ TEST_F(WeightLoad, QuantisedValuesAreWithinHalfAStep) {
           EXPECT_EQ(w.scale_count(), 0);
           continue;
         }
-        const bool eight = choice == WeightChoice::kInt8 || located.base.ends_with("kv_b_proj") ||
-                           located.base.ends_with("eh_proj") || located.base == "lm_head";
+        if (located.base.ends_with("kv_b_proj")) {  // never quantised
+          EXPECT_EQ(w.scale_count(), 0);
+          continue;
+        }
+        const bool eight = choice == WeightChoice::kInt8 || located.base.ends_with("eh_proj") ||
+                           located.base == "lm_head";
         EXPECT_EQ(w.format, eight ? WeightFormat::kInt8 : WeightFormat::kInt4) << located.base;
         EXPECT_TRUE(w.scales_bf16);
         const double top = eight ? 127 : 7;
@@ -190,16 +201,15 @@ TEST_F(WeightLoad, QuantisedValuesAreWithinHalfAStep) {
   }
 }
 
-TEST_F(WeightLoad, PackedKeysAreQuantisedAnewForTheAbsorbedForm) {
+TEST_F(WeightLoad, PackedKeysAreTheSameNumbersInBothForms) {
   const Model model = PackedModel(File(), 4, DType::kF32);
   const auto weights = Load(model, {});
   ASSERT_TRUE(weights) << weights.error().message;
   for (const Located& located : LocateAll(model.config, *weights)) {
     if (!located.transposed) continue;
-    EXPECT_EQ(located.weight->format, WeightFormat::kInt8);
-    EXPECT_EQ(located.weight->group, 16);  // a head has 16 key dimensions
-    ForSamples(model, located, 12, [&](double stored, float code, float scale, int64_t, int64_t) {
-      EXPECT_NEAR(double{code} * scale, stored, scale * 0.5001);
+    EXPECT_EQ(located.weight->format, WeightFormat::kBF16);
+    ForSamples(model, located, 6, [&](double stored, float code, float, int64_t, int64_t) {
+      EXPECT_EQ(code, RoundToBF16(static_cast<float>(stored)));
     });
   }
 }

@@ -2,12 +2,35 @@
 
 #include <numeric>
 #include <string>
+#include <unordered_set>
 
+#include "model/tensor_names.h"
 #include "model/weight_format.h"
 #include "model/weight_source.h"
 
 namespace hadal {
 namespace {
+
+/// "X.weight" for X.weight itself and for every tensor that stores it in another form.
+std::string WeightName(std::string_view name) {
+  for (const std::string_view suffix : {"_scale_inv", "_packed", "_scale", "_shape"})
+    if (name.ends_with(std::string(".weight") + std::string(suffix)))
+      return std::string(name.substr(0, name.size() - suffix.size()));
+  return std::string(name);
+}
+
+/// kDataLoss for a tensor that the architecture has no use for: what it was trained to do would be left out silently.
+Status RefuseStrangers(const ModelConfig& config, const Checkpoint& checkpoint) {
+  std::unordered_set<std::string> known;
+  for (const TensorSpec& spec : ExpectedTensors(config)) known.insert(spec.name);
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    if (known.contains(WeightName(tensor.name)) || IsToleratedTensor(config, tensor.name)) continue;
+    return DataLoss("{} holds a tensor '{}', and config.json describes no model that has one; check that both belong "
+                    "together",
+                    checkpoint.path().string(), Shown(tensor.name));
+  }
+  return {};
+}
 
 /// Walks the model as the forward pass does, finds each tensor and gives it a place.
 class PlanBuilder {
@@ -70,6 +93,7 @@ Status PlanBuilder::Vector(const std::string& name, int64_t width, const float*&
 
 Status PlanBuilder::Model() {
   RETURN_IF_ERROR(CheckOptions(options_, config_));
+  RETURN_IF_ERROR(RefuseStrangers(config_, checkpoint_));
   Weights& weights = plan_.weights;
   plan_.buffer_bytes.push_back(0);
   RETURN_IF_ERROR(Outside());

@@ -18,8 +18,8 @@ namespace hadal {
 /// Format of the Linear weights in memory.
 enum class WeightChoice {
   kAsStored,  // what the folder holds: F32, BF16, F16, FP8, INT8 or INT4
-  kInt8,      // quantised at load: attention, feed-forward, head (the router stays as stored)
-  kInt4,      // the same with 4 bits; the head and the key/value up-projections take 8
+  kInt8,      // quantised at load: attention (but its key/value up-projection), feed-forward, head; the router stays as stored
+  kInt4,      // the same with 4 bits; the head takes 8
 };
 
 /// What arithmetic the Linears do.

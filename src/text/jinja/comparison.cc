@@ -4,6 +4,8 @@
 
 #include "text/jinja/operators.h"
 
+#include <cstring>
+
 namespace hadal::jinja {
 namespace {
 
@@ -90,6 +92,14 @@ Result<bool> Compare(Runtime& runtime, std::string_view op, const Value& a, cons
   return less ? Result<bool>(true) : Equal(runtime, a, b);
 }
 
+size_t FindText(std::string_view text, std::string_view wanted, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  // memmem takes the two-way algorithm; string_view::find is quadratic in the worst case.
+  const void* found = memmem(text.data() + from, text.size() - from, wanted.data(), wanted.size());
+  return found == nullptr ? std::string_view::npos
+                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
 Result<bool> Contains(Runtime& runtime, const Value& item, const Value& container) {
   switch (container.kind()) {
     case Kind::kString:
@@ -97,7 +107,7 @@ Result<bool> Contains(Runtime& runtime, const Value& item, const Value& containe
         return InvalidArgument("'in' a str needs a str on its left, found {}{}", item.type_name(),
                                item.is_undefined() ? " (" + item.why() + ")" : "");
       RETURN_IF_ERROR(runtime.SpendText(container.as_string().size()));
-      return container.as_string().find(item.as_string()) != std::string::npos;
+      return FindText(container.as_string(), item.as_string()) != std::string_view::npos;
     case Kind::kDict:
       RETURN_IF_ERROR(runtime.Spend(1));
       if (item.is(Kind::kDict) ||

@@ -36,6 +36,13 @@ Result<Value> Evaluator::Eval(const Expr& expr, const ScopePtr& scope) {
                                        "itself without end?",
                                        runtime_.limits().depth));
   RETURN_IF_ERROR(At(expr.offset, runtime_.Spend(1)));
+  Result<Value> value = EvalByKind(expr, scope);
+  // Whatever is done with a text takes time by its length, and every operand passes here.
+  if (value && value->is_string()) RETURN_IF_ERROR(At(expr.offset, runtime_.SpendText(value->as_string().size())));
+  return value;
+}
+
+Result<Value> Evaluator::EvalByKind(const Expr& expr, const ScopePtr& scope) {
   switch (expr.kind) {
     case ExprKind::kConst: return expr.value;
     case ExprKind::kName: return EvalName(expr, scope);

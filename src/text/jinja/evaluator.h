@@ -52,6 +52,7 @@ class Evaluator {
   Status SetVariable(std::string_view name, Value value, const ScopePtr& scope);
 
   Result<Value> Eval(const Expr& expr, const ScopePtr& scope);
+  Result<Value> EvalByKind(const Expr& expr, const ScopePtr& scope);
   Result<Value> EvalName(const Expr& expr, const ScopePtr& scope);
   Result<Value> EvalLiteral(const Expr& expr, const ScopePtr& scope);
   Result<Value> EvalAccess(const Expr& expr, const ScopePtr& scope);

@@ -22,6 +22,9 @@ Result<bool> Compare(Runtime& runtime, std::string_view op, const Value& a, cons
 /// item in container.
 Result<bool> Contains(Runtime& runtime, const Value& item, const Value& container);
 
+/// text.find(wanted, from) in time linear in both, whatever they repeat.
+size_t FindText(std::string_view text, std::string_view wanted, size_t from = 0);
+
 /// len(value); an error for what has no length.
 Result<int64_t> Length(const Value& value);
 /// What a loop over `value` visits: items, characters or keys. Reads a generator to its end.

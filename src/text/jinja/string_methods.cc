@@ -62,7 +62,7 @@ Result<std::vector<std::string_view>> SplitAt(Runtime& runtime, std::string_view
   std::vector<std::string_view> pieces;
   while (pieces.size() < most) {
     RETURN_IF_ERROR(runtime.Spend(1));
-    const size_t at = right ? text.rfind(separator) : text.find(separator);
+    const size_t at = right ? text.rfind(separator) : FindText(text, separator);
     if (at == std::string_view::npos) break;
     const std::string_view rest = text.substr(at + separator.size());
     pieces.push_back(right ? rest : text.substr(0, at));
@@ -179,7 +179,7 @@ Result<Value> Find(Runtime& runtime, const Value& self, const Arguments& argumen
   ASSIGN_OR_RETURN(const std::string wanted, StringOr(name, bound[0], ""));
   const std::string& text = self.as_string();
   RETURN_IF_ERROR(runtime.SpendText(text.size()));
-  const size_t at = kRight ? text.rfind(wanted) : text.find(wanted);
+  const size_t at = kRight ? text.rfind(wanted) : FindText(text, wanted);
   if (at != std::string::npos)
     return Value::Int(static_cast<int64_t>(CharacterCount(std::string_view(text).substr(0, at))));
   if (kMustExist) return InvalidArgument("index(): the text is not found");
@@ -193,7 +193,7 @@ Result<Value> Count(Runtime& runtime, const Value& self, const Arguments& argume
   RETURN_IF_ERROR(runtime.SpendText(text.size()));
   if (wanted.empty()) return Value::Int(static_cast<int64_t>(CharacterCount(text)) + 1);
   int64_t count = 0;
-  for (size_t at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + wanted.size()))
+  for (size_t at = FindText(text, wanted); at != std::string::npos; at = FindText(text, wanted, at + wanted.size()))
     ++count;
   return Value::Int(count);
 }
@@ -260,7 +260,7 @@ Result<Value> Replaced(Runtime& runtime, std::string_view text, std::string_view
   size_t at = 0;
   for (; left > 0; --left) {
     // An empty `from` stands before every character and at the end.
-    const size_t found = from.empty() ? at : text.find(from, at);
+    const size_t found = from.empty() ? at : FindText(text, from, at);
     if (found == std::string_view::npos) break;
     out += text.substr(at, found - at);
     out += to;
