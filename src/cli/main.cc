@@ -106,6 +106,7 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kExamples);
   AddRun(app, action);
+  AddServe(app, action);
   AddBench(app, action);
   AddLogits(app, action);
   AddTokenize(app, action);

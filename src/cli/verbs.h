@@ -18,6 +18,7 @@ using Action = std::function<Result<int>()>;
 
 /// Each adds its subcommand to `app`; when that is chosen, parsing sets `action`. Flags live in the action.
 void AddRun(CLI::App& app, Action& action);
+void AddServe(CLI::App& app, Action& action);
 void AddLogits(CLI::App& app, Action& action);
 void AddTokenize(CLI::App& app, Action& action);
 void AddRender(CLI::App& app, Action& action);

@@ -84,13 +84,18 @@ std::string Query::Text(int column) const {
 }
 
 Result<Database> Database::Open(const Path& path) {
-  // SQLite gives its log the mode of the database, so the file is made here.
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) {
+  // SQLite gives its log the mode of the database, so the file is made here. A file that is there must not be opened and
+  // closed by hand: closing any descriptor of it would drop the locks of this process's other connections, and another
+  // process would take itself for the last one and remove the log under them.
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0 && errno != EEXIST) {
     return MakeError(errno == EACCES ? Code::kPermissionDenied : Code::kUnavailable, "cannot open {}: {}",
                      path.string(), std::strerror(errno));
   }
-  close(fd);
+  if (fd >= 0) close(fd);
+  std::error_code ignored;
+  if (std::filesystem::is_symlink(path, ignored))
+    return PermissionDenied("{} is a symbolic link; the state database must be a file of its own", path.string());
   Database database;
   const int code =
       sqlite3_open_v2(path.c_str(), &database.db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
