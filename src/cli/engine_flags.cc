@@ -89,7 +89,7 @@ Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions opt
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Load(folder, options));
   bar.Clear();
   if (notes) PrintNote(LoadedLine(*engine));
-  if (verbose) PrintNote(fmt::format("peak memory {}", BytesText(PeakResidentBytes())));
+  if (notes) PrintNote(fmt::format("peak memory {}", BytesText(PeakResidentBytes())));
   if (verbose)
     for (const std::string& warning : ConfigWarnings(engine->config())) PrintNote("note: " + warning);
   if (HasRandomWeights(folder))

@@ -8,6 +8,7 @@
 #include <exception>
 #include <new>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "cli/output.h"
@@ -141,6 +142,9 @@ int main(int argc, char** argv) {
     return hadal::Main(argc, argv);
   } catch (const std::bad_alloc&) {
     return hadal::Fail("memory ran out; close other programs or take a machine with more of it");
+  } catch (const std::system_error& error) {  // of std::thread, most likely
+    return hadal::Fail(fmt::format("the system refused a resource ({}); lower --threads or raise the limits of this user",
+                                   error.what()));
   } catch (const std::exception& error) {
     return hadal::Fail(error.what());
   }

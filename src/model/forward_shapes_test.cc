@@ -88,6 +88,16 @@ TEST_F(ForwardShapes, ATensorThatNoModelHasIsRefusedByName) {
   ExpectError(LoadWeights(Must(LoadConfig(folder_)), *checkpoint, {}, pool), Code::kDataLoss, "shared_experts");
 }
 
+TEST_F(ForwardShapes, ALayerBeyondNumHiddenLayersIsRefused) {
+  ModelConfig config = OddConfig(0, TopkMethod::kGreedy);
+  WriteFolder(folder_, config, WeightFormat::kBF16);
+  --config.num_hidden_layers;
+  Must(WriteFileAtomic(folder_ / "config.json", ConfigJson(config)));
+  const auto checkpoint = Must(Checkpoint::Open(folder_));
+  ThreadPool pool(1);
+  ExpectError(LoadWeights(Must(LoadConfig(folder_)), *checkpoint, {}, pool), Code::kDataLoss, "model.layers.2");
+}
+
 TEST_F(ForwardShapes, QuantisedAtLoadWithRaggedGroups) {
   WriteFolder(folder_, OddConfig(29, TopkMethod::kNoauxTc), WeightFormat::kBF16);
   for (const WeightChoice choice : {WeightChoice::kInt8, WeightChoice::kInt4}) {

@@ -23,8 +23,13 @@ std::string WeightName(std::string_view name) {
 Status RefuseStrangers(const ModelConfig& config, const Checkpoint& checkpoint) {
   std::unordered_set<std::string> known;
   for (const TensorSpec& spec : ExpectedTensors(config)) known.insert(spec.name);
+  // What stands behind the last layer may be a prediction layer that config.json does not announce; without eh_proj it
+  // is an ordinary layer, and num_hidden_layers is too small.
+  const std::string behind = LayerPrefix(config.num_hidden_layers);
+  const bool has_prediction = checkpoint.Find(behind + "eh_proj.weight") != nullptr;
   for (const TensorInfo& tensor : checkpoint.tensors()) {
-    if (known.contains(WeightName(tensor.name)) || IsToleratedTensor(config, tensor.name)) continue;
+    const bool ordinary = tensor.name.starts_with(behind) && !has_prediction;
+    if (known.contains(WeightName(tensor.name)) || (!ordinary && IsToleratedTensor(config, tensor.name))) continue;
     return DataLoss("{} holds a tensor '{}', and config.json describes no model that has one; check that both belong "
                     "together",
                     checkpoint.path().string(), Shown(tensor.name));
