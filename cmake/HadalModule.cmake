@@ -1,8 +1,8 @@
-# hadal_module(NAME LINK targets...): the library hadal_NAME of src/NAME/**.cc, and the test program NAME_test of
-# the *_test.cc files that stand beside them. src/NAME/flags.cmake, where it exists, is included for what single files
+# hadal_module(NAME [SERIAL] LINK targets...): the library hadal_NAME of src/NAME/**.cc, and the test program NAME_test of
+# the *_test.cc files that stand beside them. SERIAL: its tests have clients with time limits and run alone. src/NAME/flags.cmake, where it exists, is included for what single files
 # need.
 function(hadal_module name)
-  cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
+  cmake_parse_arguments(ARG "SERIAL" "" "LINK" ${ARGN})
   set(dir ${CMAKE_SOURCE_DIR}/src/${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cc)
   set(tests ${sources})
@@ -24,6 +24,7 @@ function(hadal_module name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE hadal_${name} GTest::gmock GTest::gtest_main)
     target_compile_definitions(${name}_test PRIVATE HADAL_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")
-    gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST TEST_PREFIX "${name}." PROPERTIES TIMEOUT 600)
+    gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST TEST_PREFIX "${name}."
+                         PROPERTIES TIMEOUT 600 RUN_SERIAL ${ARG_SERIAL})
   endif()
 endfunction()

@@ -175,7 +175,7 @@ TEST_F(HttpAttack, SlowHeader) {
   }
   EXPECT_EQ(client.ReadReply().status, 408);
   EXPECT_TRUE(client.WaitClosed());
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 1s);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 10s);
   EXPECT_TRUE(StillGood());
 }
 

@@ -316,7 +316,8 @@ TEST_F(HttpServerTest, NoticesDisconnectsAtOnce) {
       const auto start = std::chrono::steady_clock::now();
       client.Close();
       ASSERT_TRUE(Eventually([&] { return gone == 1; }));
-      EXPECT_LT(std::chrono::steady_clock::now() - start, 100ms);
+      // It takes a millisecond on an idle machine; the bound is for one that is not.
+      EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
       EXPECT_FALSE(writer->Write("more"));
       std::atomic<bool> late{false};
       writer->OnDisconnect([&] { late = true; });

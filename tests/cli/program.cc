@@ -193,6 +193,8 @@ bool Terminal::IsRunning() {
 int Terminal::Wait(double seconds) {
   const Clock::time_point start = Clock::now();
   while (IsRunning() && Since(start) < seconds) ReadSome(0.02);
+  while (Since(start) < seconds && ReadSome(0.02)) {  // what it wrote before it ended
+  }
   return status_;
 }
 
