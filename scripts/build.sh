@@ -10,8 +10,9 @@ if [ ! -f "$folder/build.ninja" ]; then
   cmake --preset "$preset" >"$log" 2>&1 || { cat "$log" >&2; exit 2; }
   rm -f "$log"
 fi
+ninja -C "$folder" -n "$@" 2>/dev/null | grep -q 'no work to do' && exit 0
 if [ -t 1 ]; then
-  ninja -C "$folder" -n "$@" 2>/dev/null | grep -q 'no work to do' || ninja -C "$folder" "$@"
+  ninja -C "$folder" "$@"
 else
   ninja -C "$folder" --quiet "$@"
 fi
