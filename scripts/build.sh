@@ -1,5 +1,5 @@
 #!/bin/sh
-# build.sh PRESET [TARGET…]: configures (once) and builds; silent when there is nothing to do.
+# build.sh PRESET [TARGET…]: configures (once) and builds; away from a terminal, silent unless it fails.
 set -eu
 cd "$(dirname "$0")/.."
 preset=$1
@@ -10,9 +10,8 @@ if [ ! -f "$folder/build.ninja" ]; then
   cmake --preset "$preset" >"$log" 2>&1 || { cat "$log" >&2; exit 2; }
   rm -f "$log"
 fi
-ninja -C "$folder" -n "$@" 2>/dev/null | grep -q 'no work to do' && exit 0
 if [ -t 1 ]; then
   ninja -C "$folder" "$@"
-else
-  ninja -C "$folder" --quiet "$@"
+else  # nobody watches: speak only of failure
+  output=$(ninja -C "$folder" --quiet "$@" 2>&1) || { printf '%s\n' "$output" >&2; exit 2; }
 fi
