@@ -17,8 +17,7 @@ EngineOptions Options(int64_t context) {
   return options;
 }
 
-// Plan and memory: what the process holds after loading is the plan, give or take the code's own few pages. The context
-// is large enough for the cache and the tables to count.
+// Weights and cache against what was made, tables against their formula.
 TEST(Engine, PlanIsWhatIsAllocated) {
   const Path folder = golden::Folder("v3-tiny-bf16");
   const EngineOptions options = Options(2560);
