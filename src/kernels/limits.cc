@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <vector>
 
 #include "base/cpu_info.h"
 #include "kernels/cpu/peaks_targets.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr int64_t kChunk = int64_t{1} << 20;  // bytes a thread takes at a time
 constexpr int kPasses = 7;
+constexpr size_t kPiece = 64;  // chunks between two looks at the clock
 // Rounds of a unit of arithmetic, about a millisecond: long against a fork, short against a scheduler's
 // slice.
 constexpr int64_t kRounds = 1 << 18;
@@ -76,6 +78,28 @@ MachineLimits LimitProbe::Measure() const {
   limits.bf16_gflops = ArithmeticRate(*pool_, peaks.bf16);
   limits.int8_gops = ArithmeticRate(*pool_, peaks.int8);
   return limits;
+}
+
+double MeasureReadGbps(ThreadPool& pool, std::span<const ByteBuffer> buffers,
+                       std::chrono::milliseconds limit) {
+  const PeakKernels& peaks = BestPeaks();
+  std::vector<std::span<const std::byte>> chunks;
+  for (const ByteBuffer& buffer : buffers)
+    for (uint64_t at = 0; at < buffer.size(); at += kChunk)
+      chunks.push_back({buffer.data() + at, std::min<uint64_t>(kChunk, buffer.size() - at) / 512 * 512});
+  std::atomic<uint64_t> sum = 0, bytes = 0;
+  const auto start = std::chrono::steady_clock::now();
+  std::chrono::duration<double> seconds{};
+  for (size_t first = 0; first < chunks.size() && seconds < limit; first += kPiece) {
+    const size_t count = std::min(kPiece, chunks.size() - first);
+    pool.For(static_cast<int64_t>(count), [&](int64_t i, int) {
+      const auto& chunk = chunks[first + static_cast<size_t>(i)];
+      sum ^= peaks.read(chunk.data(), static_cast<int64_t>(chunk.size()));
+      bytes += chunk.size();
+    });
+    seconds = std::chrono::steady_clock::now() - start;
+  }
+  return bytes == 0 ? 0 : static_cast<double>(bytes) / seconds.count() / 1e9;
 }
 
 }  // namespace hadal

@@ -1,7 +1,9 @@
 // What this machine can do at most, measured: the figures that benchmarks give their shares of.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <span>
 
 #include "base/thread_pool.h"
 #include "tensor/buffer.h"
@@ -39,5 +41,10 @@ class LimitProbe {
   ThreadPool* pool_;
   ByteBuffer buffer_;
 };
+
+/// 1e9 bytes a second at which all threads together read `buffers` once, front to back, for about `limit` (at
+/// least one piece of 64 MiB, or all if they are less): a short look at memory that is resident anyway, such as
+/// weights. The memory's bandwidth only if the buffers are well above the last-level cache. 0 without bytes.
+double MeasureReadGbps(ThreadPool& pool, std::span<const ByteBuffer> buffers, std::chrono::milliseconds limit);
 
 }  // namespace hadal

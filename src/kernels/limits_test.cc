@@ -33,6 +33,17 @@ TEST(PeakKernels, ReadReadsEveryByte) {
   }
 }
 
+TEST(MeasureReadGbps, ReadsWhatThereIsOnceAndStopsAtTheLimit) {
+  ThreadPool pool(2);
+  std::vector<ByteBuffer> buffers;
+  EXPECT_EQ(MeasureReadGbps(pool, buffers, std::chrono::milliseconds(1)), 0);
+  for (const uint64_t bytes : {uint64_t{100}, uint64_t{3 << 20}, (uint64_t{1} << 20) + 700})
+    buffers.push_back(std::move(*ByteBuffer::Allocate(bytes, "a test")));
+  const double gbps = MeasureReadGbps(pool, buffers, std::chrono::milliseconds(1000));
+  EXPECT_GT(gbps, 0.001);
+  EXPECT_LT(gbps, 100'000);
+}
+
 TEST(PeakKernels, OperationsAreThoseOfTheVectors) {
   // Chains times lanes times two for a multiply-add; bf16 pairs count twice that, int8 fours four times.
   const std::vector<const PeakKernels*> all = AllPeaks();
