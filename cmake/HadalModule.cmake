@@ -1,10 +1,14 @@
-# hadal_module(NAME [SERIAL] LINK targets...): the library hadal_NAME of src/NAME/**.cc, and the test program NAME_test of
-# the *_test.cc files that stand beside them. SERIAL: its tests have clients with time limits and run alone. src/NAME/flags.cmake, where it exists, is included for what single files
-# need.
+# hadal_module(NAME [SERIAL] [EXCLUDE regex] LINK targets...): the library hadal_NAME of src/NAME/**.cc, and the test
+# program NAME_test of the *_test.cc files that stand beside them. SERIAL: its tests have clients with time limits and run
+# alone. EXCLUDE: files that are built elsewhere. src/NAME/flags.cmake, where it exists, is included for what single
+# files need.
 function(hadal_module name)
-  cmake_parse_arguments(ARG "SERIAL" "" "LINK" ${ARGN})
+  cmake_parse_arguments(ARG "SERIAL" "EXCLUDE" "LINK" ${ARGN})
   set(dir ${CMAKE_SOURCE_DIR}/src/${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cc)
+  if(ARG_EXCLUDE)
+    list(FILTER sources EXCLUDE REGEX "${ARG_EXCLUDE}")
+  endif()
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")

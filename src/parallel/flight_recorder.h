@@ -1,0 +1,46 @@
+// What each rank does now, in a small file of its own: read by the others when one of them is silent or dead.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "base/file.h"
+#include "base/status.h"
+
+namespace hadal {
+
+/// One rank's record. The file is mapped: an entry costs a few stores, and what was written is there after SIGKILL.
+class FlightRecorder {
+ public:
+  struct Entry {
+    int rank = 0;
+    std::string host;
+    int64_t pid = 0;
+    std::string operation;       // the last one entered
+    int64_t number = 0;          // how many were entered
+    bool inside = false;         // it has not returned
+    int64_t unix_milliseconds = 0;  // when it was entered or left
+  };
+
+  /// Makes dir/rank-R.flight anew. Errors are the file's.
+  static Result<FlightRecorder> Create(const Path& dir, int rank);
+  FlightRecorder(FlightRecorder&& other) noexcept;
+  ~FlightRecorder();
+
+  void Enter(const char* operation);
+  void Leave();
+
+  /// The record of `rank` in `dir`; nothing if there is none or it makes no sense.
+  static std::optional<Entry> Read(const Path& dir, int rank);
+  /// Sentences on every rank of `ranks` that is behind the one asking, or whose process is gone: who, where, and
+  /// the last operation. Empty if none is.
+  static std::string DescribeMissing(const Path& dir, int ranks, int asking);
+
+ private:
+  struct Record;
+  FlightRecorder() = default;
+  Record* record_ = nullptr;
+};
+
+}  // namespace hadal

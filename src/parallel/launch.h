@@ -1,0 +1,29 @@
+// The world that a process was started in: alone, or as one rank of mpirun.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "base/file.h"
+#include "parallel/communicator.h"
+
+namespace hadal {
+
+struct LaunchOptions {
+  /// An operation that waits longer for another rank fails, naming who is missing.
+  std::chrono::milliseconds limit = std::chrono::minutes(10);
+  /// A folder that all ranks see, where each records what it does; empty: none.
+  Path flight_dir;
+};
+
+/// How many ranks a launcher started, by its environment (mpirun's, or PMI's); 1 without one.
+int LaunchedRanks();
+/// This process's place among them; 0 without a launcher.
+int LaunchedRank();
+
+/// The world. One rank needs nothing; more are connected through MPI, whose transport is a library of its own beside
+/// the program (so that what does not need MPI does not load it). kFailedPrecondition: the transport or MPI itself is
+/// missing, with what to install.
+Result<std::unique_ptr<Communicator>> OpenWorld(const LaunchOptions& options);
+
+}  // namespace hadal
