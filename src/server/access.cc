@@ -40,20 +40,54 @@ Result<std::unique_ptr<Access>> Access::Open(AccessOptions options) {
   ASSIGN_OR_RETURN(access->check_db_, StateDb::Open(options.state));
   ASSIGN_OR_RETURN(access->quota_db_, StateDb::Open(options.state));
   const TokenIssuerOptions& names = access->state_.issuer->options();
-  if (options.outside) {
-    if (options.outside->issuer == names.issuer)
+  std::vector<OutsideIssuer*> outside;
+  for (OutsideIssuerOptions& issuer : options.outside) {
+    if (issuer.issuer == names.issuer)
       return InvalidArgument("the outside issuer has this server's own name, {}", names.issuer);
-    ASSIGN_OR_RETURN(access->outside_, OutsideIssuer::Open(std::move(*options.outside)));
+    for (const OutsideIssuer* other : outside)
+      if (other->options().issuer == issuer.issuer)
+        return InvalidArgument("the outside issuer {} is named twice", issuer.issuer);
+    ASSIGN_OR_RETURN(access->outside_.emplace_back(), OutsideIssuer::Open(std::move(issuer)));
+    outside.push_back(access->outside_.back().get());
   }
   access->authorizer_ =
       std::make_unique<TokenAuthorizer>(AuthorizerOptions{names.issuer, names.audience, options.now},
-                                        *access->state_.keys, *access->check_db_, access->outside_.get());
+                                        *access->state_.keys, *access->check_db_, outside);
   access->quotas_ = std::make_unique<Quotas>(*access->quota_db_, options.now);
   OAuthOptions oauth{
       .throttle = options.throttle, .password_cost = options.password_cost, .now = options.now};
   access->oauth_ = std::make_unique<OAuthService>(std::move(oauth), *access->state_.issuer,
                                                   *access->state_.keys, *access->state_.db);
   return access;
+}
+
+std::string Access::Exposition() const {
+  if (outside_.empty()) return {};
+  struct Family {
+    const char *name, *type, *help;
+    double (*value)(const OutsideIssuer::Stats&);
+  };
+  static constexpr Family kFamilies[] = {
+      {"hadal_issuer_keys", "gauge", "Keys of the outside issuer in use.",
+       [](const OutsideIssuer::Stats& stats) { return static_cast<double>(stats.keys); }},
+      {"hadal_issuer_fetches_total", "counter", "Attempts to get the outside issuer's keys.",
+       [](const OutsideIssuer::Stats& stats) { return static_cast<double>(stats.loads); }},
+      {"hadal_issuer_fetch_failures_total", "counter", "Attempts that failed; the last good keys stay in use.",
+       [](const OutsideIssuer::Stats& stats) { return static_cast<double>(stats.failures); }},
+      {"hadal_issuer_keys_age_seconds", "gauge", "Time since the outside issuer's keys were last got; -1: never.",
+       [](const OutsideIssuer::Stats& stats) { return stats.seconds_since_success; }},
+  };
+  std::string text;
+  for (const Family& family : kFamilies) {
+    text += fmt::format("# HELP {} {}\n# TYPE {} {}\n", family.name, family.help, family.name, family.type);
+    for (const auto& issuer : outside_) {
+      // Quotes and backslashes, the only letters that a label must escape, may stand in a name.
+      std::string label;
+      for (const char c : issuer->options().issuer) label += c == '"' || c == '\\' ? std::string{'\\', c} : std::string{c};
+      text += fmt::format("{}{{issuer=\"{}\"}} {}\n", family.name, label, family.value(issuer->stats()));
+    }
+  }
+  return text;
 }
 
 }  // namespace hadal

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,7 +25,7 @@ struct AccessOptions {
   Path state = {};
   std::string issuer = {};    // iss, and the base of the published addresses; empty: as last time
   std::string audience = {};  // aud; empty: as last time
-  std::optional<OutsideIssuerOptions> outside = {};
+  std::vector<OutsideIssuerOptions> outside = {};
   ThrottleOptions throttle = {};
   PasswordCost password_cost = {};
   std::function<int64_t()> now = UnixSeconds;
@@ -53,6 +52,8 @@ class Access {
   std::vector<Route> Routes() { return oauth_->Routes(); }
   OAuthService& oauth() { return *oauth_; }
   StateDb& db() { return *state_.db; }
+  /// What Prometheus reads of the outside issuers, in its text format; empty without any.
+  std::string Exposition() const;
 
  private:
   Access() = default;
@@ -60,7 +61,7 @@ class Access {
   // In order of making: each uses those before it.
   AccessState state_;
   std::unique_ptr<StateDb> check_db_, quota_db_;
-  std::unique_ptr<OutsideIssuer> outside_;
+  std::vector<std::unique_ptr<OutsideIssuer>> outside_;
   std::unique_ptr<TokenAuthorizer> authorizer_;
   std::unique_ptr<Quotas> quotas_;
   std::unique_ptr<OAuthService> oauth_;

@@ -123,7 +123,8 @@ class AccessTest : public testing::Test {
 
   void MakeAuthorizer(OutsideIssuer* outside) {
     authorizer_ = std::make_unique<TokenAuthorizer>(
-        AuthorizerOptions{kIssuer, kAudience, [this] { return now_; }}, *keys_, *db_, outside);
+        AuthorizerOptions{kIssuer, kAudience, [this] { return now_; }}, *keys_, *db_,
+        outside ? std::vector<OutsideIssuer*>{outside} : std::vector<OutsideIssuer*>{});
   }
 
   /// A good token for infer.

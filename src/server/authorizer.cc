@@ -10,6 +10,8 @@ namespace {
 
 using Denial = Authorizer::Denial;
 
+constexpr size_t kMaxClientLetters = 256;
+
 /// RFC 6750, section 3: 401 without an error code for a request that brought no credentials.
 Denial Deny(int status, std::string error, std::string description, std::string_view scope = {}) {
   std::string header = "Bearer realm=\"hadal\"";
@@ -114,6 +116,34 @@ std::vector<std::string> Words(const nlohmann::json& claims, const char* name) {
   return words;
 }
 
+/// The claim called `name`, or where there is none so called, the member of a member that its dots lead to; null.
+const nlohmann::json* FindClaim(const nlohmann::json& claims, std::string_view name) {
+  if (const auto whole = claims.find(name); whole != claims.end()) return &*whole;
+  const size_t dot = name.find('.');
+  if (dot == std::string_view::npos) return nullptr;
+  const auto outer = claims.find(name.substr(0, dot));
+  return outer != claims.end() && outer->is_object() ? FindClaim(*outer, name.substr(dot + 1)) : nullptr;
+}
+
+/// What an outside issuer's token gives here: its words, translated, as far as the issuer may give them.
+std::vector<std::string> OutsideScopes(const nlohmann::json& claims, const OutsideIssuerOptions& options) {
+  std::vector<std::string> words;
+  if (options.scopes_claim.empty()) {
+    words = Words(claims, "scope");
+    for (std::string& word : Words(claims, "scp")) words.push_back(std::move(word));
+  } else if (const nlohmann::json* claim = FindClaim(claims, options.scopes_claim)) {
+    words = Words({{"claim", *claim}}, "claim");
+  }
+  std::vector<std::string> scopes;
+  for (const std::string& word : words) {
+    const auto mapped = options.scope_names.find(word);
+    if (mapped == options.scope_names.end() && !options.scope_names.empty()) continue;
+    const std::string& scope = options.scope_names.empty() ? word : mapped->second;
+    if (HasScope(options.scopes, scope) && !HasScope(scopes, scope)) scopes.push_back(scope);
+  }
+  return scopes;
+}
+
 }  // namespace
 
 tl::expected<Identity, Denial> TokenAuthorizer::Check(const HttpRequest& request, std::string_view scope) {
@@ -134,9 +164,11 @@ Result<Identity> TokenAuthorizer::CheckToken(std::string_view token) {
   ASSIGN_OR_RETURN(const ParsedJwt jwt, ParseJwt(token));
   // The unverified issuer only chooses whose keys verify; CheckClaims compares it afterwards.
   const auto issuer = jwt.claims.find("iss");
-  const bool outside =
-      outside_ != nullptr && issuer != jwt.claims.end() && *issuer == outside_->options().issuer;
-  return outside ? CheckOutside(jwt) : CheckOwn(jwt);
+  if (issuer != jwt.claims.end()) {
+    for (OutsideIssuer* outside : outside_)
+      if (*issuer == outside->options().issuer) return CheckOutside(jwt, *outside);
+  }
+  return CheckOwn(jwt);
 }
 
 Result<Identity> TokenAuthorizer::CheckOwn(const ParsedJwt& jwt) {
@@ -156,10 +188,12 @@ Result<Identity> TokenAuthorizer::CheckOwn(const ParsedJwt& jwt) {
   return Identity{state.record.subject, state.record.client, Words(jwt.claims, "scope")};
 }
 
-Result<Identity> TokenAuthorizer::CheckOutside(const ParsedJwt& jwt) {
-  const OutsideIssuerOptions& options = outside_->options();
-  const std::shared_ptr<const KeySet> keys = outside_->Keys();
+Result<Identity> TokenAuthorizer::CheckOutside(const ParsedJwt& jwt, OutsideIssuer& outside) {
+  const OutsideIssuerOptions& options = outside.options();
+  const std::shared_ptr<const KeySet> keys = outside.Keys();
+  if (keys == nullptr) return Unavailable("the keys of {} are not known yet", options.issuer);
   const VerifyKey* key = keys->Find(jwt.kid);
+  if (key == nullptr) outside.NoteUnknownKey();
   if (key == nullptr || key->algorithm != jwt.algorithm)
     return PermissionDenied("the token's key is not known");
   if (!VerifySignature(*key, jwt.signed_text, jwt.signature))
@@ -168,19 +202,14 @@ Result<Identity> TokenAuthorizer::CheckOutside(const ParsedJwt& jwt) {
   if (options.plain_type) rules.types.insert(rules.types.end(), {"jwt", ""});
   RETURN_IF_ERROR(CheckClaims(jwt, rules, options_.now()));
   Identity identity;
+  // No account here is called so: their subjects begin with "user:" or "client:", issuers' names with "https://".
   identity.subject = fmt::format("{}|{}", options.issuer, jwt.claims["sub"].get<std::string>());
-  for (const char* name : {"client_id", "azp"})
-    if (identity.client.empty()) identity.client = jwt.claims.value(name, "");
-  for (const char* name : {"scope", "scp"}) {
-    for (const std::string& word : Words(jwt.claims, name)) {
-      const auto mapped = options.scope_names.find(word);
-      if (mapped != options.scope_names.end()) {
-        identity.scopes.push_back(mapped->second);
-      } else if (options.scope_names.empty()) {
-        identity.scopes.push_back(word);
-      }
-    }
+  for (const char* name : {"client_id", "azp"}) {
+    const auto client = jwt.claims.find(name);
+    if (identity.client.empty() && client != jwt.claims.end() && client->is_string())
+      identity.client = client->get<std::string>().substr(0, kMaxClientLetters);
   }
+  identity.scopes = OutsideScopes(jwt.claims, options);
   return identity;
 }
 

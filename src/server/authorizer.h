@@ -1,10 +1,11 @@
-// The Authorizer of `hadal serve`: access tokens of this server and of one outside issuer, and API keys.
+// The Authorizer of `hadal serve`: access tokens of this server and of outside issuers, and API keys.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "server/auth_types.h"
 #include "server/jwt.h"
@@ -23,23 +24,23 @@ struct AuthorizerOptions {
 /// an API key. More than one, or a token in the query, is 400 invalid_request.
 class TokenAuthorizer : public Authorizer {
  public:
-  /// The parts must outlive it; `outside` may be null. `db`: its own connection, so that no check waits until
+  /// The parts must outlive it; `outside` has one of each name. `db`: its own connection, so that no check waits until
   /// another's record is on the disk.
-  TokenAuthorizer(AuthorizerOptions options, SigningKeys& keys, StateDb& db, OutsideIssuer* outside)
-      : options_(std::move(options)), keys_(keys), db_(db), outside_(outside) {}
+  TokenAuthorizer(AuthorizerOptions options, SigningKeys& keys, StateDb& db, std::vector<OutsideIssuer*> outside)
+      : options_(std::move(options)), keys_(keys), db_(db), outside_(std::move(outside)) {}
 
   tl::expected<Identity, Denial> Check(const HttpRequest& request, std::string_view scope) override;
 
  private:
   Result<Identity> CheckToken(std::string_view token);
   Result<Identity> CheckOwn(const ParsedJwt& jwt);
-  Result<Identity> CheckOutside(const ParsedJwt& jwt);
+  Result<Identity> CheckOutside(const ParsedJwt& jwt, OutsideIssuer& outside);
   Result<Identity> CheckApiKey(std::string_view key);
 
   const AuthorizerOptions options_;
   SigningKeys& keys_;
   StateDb& db_;
-  OutsideIssuer* outside_;
+  const std::vector<OutsideIssuer*> outside_;
 };
 
 }  // namespace hadal

@@ -96,7 +96,9 @@ bool IsTokenLetter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
          std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
 }
-bool IsToken(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), IsTokenLetter); }
+bool IsToken(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), IsTokenLetter);
+}
 
 std::string LowerCase(std::string_view text) {
   std::string lower(text);
@@ -122,10 +124,11 @@ Status ReadUrl(const HttpClientRequest& request, Exchange& exchange) {
       request.url.find('\0') != std::string::npos)
     return InvalidArgument("the address to fetch is not a URL such as https://host/path");
   const std::string scheme = UrlPart(url.get(), CURLUPART_SCHEME), port = UrlPart(url.get(), CURLUPART_PORT);
-  exchange.where = fmt::format("{}://{}{}{}{}", scheme, UrlPart(url.get(), CURLUPART_HOST), port.empty() ? "" : ":",
-                               port, UrlPart(url.get(), CURLUPART_PATH));
+  exchange.where = fmt::format("{}://{}{}{}{}", scheme, UrlPart(url.get(), CURLUPART_HOST),
+                               port.empty() ? "" : ":", port, UrlPart(url.get(), CURLUPART_PATH));
   if (!UrlPart(url.get(), CURLUPART_USER).empty() || !UrlPart(url.get(), CURLUPART_PASSWORD).empty())
-    return InvalidArgument("{} is written with a user or password, which an address must not hold", exchange.where);
+    return InvalidArgument("{} is written with a user or password, which an address must not hold",
+                           exchange.where);
   if (scheme == "https") return {};
   if (scheme != "http") return InvalidArgument("{} is not an https:// address", exchange.where);
   if (!request.allow_loopback_http)
@@ -157,8 +160,8 @@ size_t OnHeaderLine(char* data, size_t, size_t size, void* context) {
   std::string_view line(data, size);
   exchange.head_bytes += size;
   if (exchange.head_bytes > kMaxHeadBytes) {
-    exchange.refused = ResourceExhausted("the head of the response from {} is larger than {} bytes", exchange.where,
-                                         kMaxHeadBytes);
+    exchange.refused = ResourceExhausted("the head of the response from {} is larger than {} bytes",
+                                         exchange.where, kMaxHeadBytes);
     return 0;
   }
   if (exchange.head_done) return size;
@@ -167,7 +170,8 @@ size_t OnHeaderLine(char* data, size_t, size_t size, void* context) {
   if (line.starts_with("HTTP/")) {
     response = {};
     const size_t space = line.find(' ');
-    if (space != std::string_view::npos) response.status = std::atoi(std::string(line.substr(space + 1, 3)).c_str());
+    if (space != std::string_view::npos)
+      response.status = std::atoi(std::string(line.substr(space + 1, 3)).c_str());
   } else if (!line.empty()) {
     const size_t colon = std::min(line.find(':'), line.size());
     std::string_view value = line.substr(std::min(colon + 1, line.size()));
@@ -204,14 +208,16 @@ size_t OnBody(char* data, size_t, size_t size, void* context) {
 }
 
 Status AddHeaders(const HttpClientRequest& request, HeaderList& list) {
-  // Without these libcurl waits a second for "100 Continue", and names a form's type for a body that has none.
+  // Without these libcurl waits a second for "100 Continue", and names a form's type for a body that has
+  // none.
   bool added = list.Add("Expect:");
   bool typed = false;
   for (const auto& [name, value] : request.headers) {
     const bool clean = std::all_of(value.begin(), value.end(), [](char c) {
       return c == '\t' || (static_cast<unsigned char>(c) >= ' ' && c != 127);
     });
-    if (!IsToken(name) || !clean) return InvalidArgument("a header of the request holds what no header may hold");
+    if (!IsToken(name) || !clean)
+      return InvalidArgument("a header of the request holds what no header may hold");
     typed = typed || LowerCase(name) == "content-type";
     added = added && list.Add(value.empty() ? name + ";" : name + ": " + value);
   }
@@ -225,13 +231,15 @@ bool SetRules(CURL* easy, const HttpClientRequest& request, Exchange& exchange) 
   const auto set = [easy](CURLoption option, auto value) {
     return curl_easy_setopt(easy, option, value) == CURLE_OK;
   };
-  bool good = set(CURLOPT_NOSIGNAL, 1L) && set(CURLOPT_PROTOCOLS_STR, exchange.loopback_only ? "http" : "https") &&
+  bool good = set(CURLOPT_NOSIGNAL, 1L) &&
+              set(CURLOPT_PROTOCOLS_STR, exchange.loopback_only ? "http" : "https") &&
               set(CURLOPT_FOLLOWLOCATION, 0L) && set(CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_1_1}) &&
               set(CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2}) && set(CURLOPT_SSL_VERIFYPEER, 1L) &&
               set(CURLOPT_SSL_VERIFYHOST, 2L) && set(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L) &&
               set(CURLOPT_HTTP_TRANSFER_DECODING, 1L) && set(CURLOPT_TCP_NODELAY, 1L);
   if (!request.ca_file.empty())
-    good = good && set(CURLOPT_CAINFO, request.ca_file.c_str()) && set(CURLOPT_CAPATH, static_cast<char*>(nullptr));
+    good = good && set(CURLOPT_CAINFO, request.ca_file.c_str()) &&
+           set(CURLOPT_CAPATH, static_cast<char*>(nullptr));
   if (!request.client_certificate_file.empty())
     good = good && set(CURLOPT_SSLCERT, request.client_certificate_file.c_str()) &&
            set(CURLOPT_SSLKEY, request.client_key_file.c_str());
@@ -282,10 +290,11 @@ tl::unexpected<Error> ErrorOf(CURLcode code, const char* error_text, const Excha
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_ISSUER_ERROR:
       return FailedPrecondition(
-          "the certificate of {} is not trusted ({}); name the file of the CA that it comes from", exchange.where,
-          cause);
+          "the certificate of {} is not trusted ({}); name the file of the CA that it comes from",
+          exchange.where, cause);
     case CURLE_SSL_CACERT_BADFILE:
-      return FailedPrecondition("the CA file {} cannot be used: {}", exchange.request.ca_file.string(), cause);
+      return FailedPrecondition("the CA file {} cannot be used: {}", exchange.request.ca_file.string(),
+                                cause);
     case CURLE_SSL_CERTPROBLEM:
       return FailedPrecondition("the client certificate {} cannot be used: {}",
                                 exchange.request.client_certificate_file.string(), cause);
@@ -309,7 +318,8 @@ Result<CURLcode> Drive(CURLM* multi, const HttpClientRequest& request, const Exc
     while (const CURLMsg* message = curl_multi_info_read(multi, &left))
       if (message->msg == CURLMSG_DONE) return message->data.result;
     if (running == 0) return Internal("libcurl lost a request");
-    if (request.cancelled && request.cancelled()) return Cancelled("the request to {} was ended", exchange.where);
+    if (request.cancelled && request.cancelled())
+      return Cancelled("the request to {} was ended", exchange.where);
     if (curl_multi_poll(multi, nullptr, 0, kPollMilliseconds, nullptr) != CURLM_OK)
       return Internal("libcurl could not wait");
   }
@@ -325,7 +335,8 @@ Result<HttpResponse> Perform(CURL* easy, const HttpClientRequest& request, Excha
   curl_multi_remove_handle(multi.get(), easy);
   if (!code) return tl::unexpected(code.error());
   if (*code == CURLE_SSL_CONNECT_ERROR) {
-    // A false signature has an error of its own in libcurl, as if the handshake had failed; the verdict tells.
+    // A false signature has an error of its own in libcurl, as if the handshake had failed; the verdict
+    // tells.
     long verdict = X509_V_OK;
     if (curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verdict) == CURLE_OK && verdict != X509_V_OK)
       return ErrorOf(CURLE_PEER_FAILED_VERIFICATION, X509_verify_cert_error_string(verdict), exchange);

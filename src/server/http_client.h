@@ -1,7 +1,9 @@
-// One HTTPS request as a client, over libcurl: key sets of outside issuers, and the chat with a server far away.
+// One HTTPS request as a client, over libcurl: key sets of outside issuers, and the chat with a server far
+// away.
 //
-// Certificates are always verified (TLS 1.2 or later), redirects are never followed, nothing is decompressed, and what a
-// peer sends is bounded in size and time. Plain HTTP is for loopback addresses, and only where the caller allows it.
+// Certificates are always verified (TLS 1.2 or later), redirects are never followed, nothing is decompressed,
+// and what a peer sends is bounded in size and time. Plain HTTP is for loopback addresses, and only where the
+// caller allows it.
 #pragma once
 
 #include <chrono>
@@ -32,9 +34,10 @@ struct HttpClientRequest {
   std::string body;     // sent with POST, PUT, PATCH and DELETE
 
   Path ca_file = {};  // PEM: who the server's certificate must come from; empty: the system's store
-  Path client_certificate_file = {}, client_key_file = {};  // PEM, for servers that ask for one; both or neither
-  bool allow_loopback_http = false;                         // http:// to 127.0.0.0/8 and ::1
-  bool environment_proxy = false;                           // use https_proxy and its like
+  Path client_certificate_file = {},
+       client_key_file = {};         // PEM, for servers that ask for one; both or neither
+  bool allow_loopback_http = false;  // http:// to 127.0.0.0/8 and ::1
+  bool environment_proxy = false;    // use https_proxy and its like
 
   std::chrono::milliseconds connect_timeout{10'000};  // for name, connection and handshake
   std::chrono::milliseconds total_timeout{30'000};    // 0: none, for streams
@@ -49,13 +52,13 @@ struct HttpClientRequest {
   std::function<bool()> cancelled = {};
 };
 
-/// Sends the request and waits for the whole response, whatever its status; callbacks run on the calling thread. Takes no
-/// signals. Safe from any thread.
+/// Sends the request and waits for the whole response, whatever its status; callbacks run on the calling
+/// thread. Takes no signals. Safe from any thread.
 ///
-/// kInvalidArgument for a request that cannot be sent (scheme, URL, header), kUnavailable where the peer does not answer
-/// or in time, kFailedPrecondition where its certificate is not trusted, kDataLoss for what is not HTTP or ends early,
-/// kResourceExhausted for a response too large, kCancelled where a callback ended it. Sentences name the server and path,
-/// never a query, header or body.
+/// kInvalidArgument for a request that cannot be sent (scheme, URL, header), kUnavailable where the peer does
+/// not answer or in time, kFailedPrecondition where its certificate is not trusted, kDataLoss for what is not
+/// HTTP or ends early, kResourceExhausted for a response too large, kCancelled where a callback ended it.
+/// Sentences name the server and path, never a query, header or body.
 Result<HttpResponse> HttpFetch(const HttpClientRequest& request);
 
 }  // namespace hadal

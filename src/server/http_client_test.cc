@@ -28,22 +28,27 @@ class HttpClientTest : public testing::Test {
     const auto route = [](const char* method, const char* path, Handler handler) {
       return Route{method, path, "", std::move(handler)};
     };
-    return {
-        route("GET", "/hello", [](const HttpRequest&, auto writer) { writer->Send(200, {{"x-a", "b"}}, "hello"); }),
-        route("POST", "/echo",
-              [](const HttpRequest& request, auto writer) {
-                const std::string* type = request.Header("content-type");
-                writer->Send(201, {}, request.body + "|" + (type ? *type : "none"));
-              }),
-        route("GET", "/away",
-              [](const HttpRequest&, auto writer) { writer->Send(302, {{"location", "/hello"}}, "elsewhere"); }),
-        route("GET", "/big", [](const HttpRequest&, auto writer) { writer->Send(200, {}, std::string(100'000, 'x')); }),
-        route("GET", "/never", [this](const HttpRequest&, auto writer) { Keep(writer); }),
-        route("GET", "/stream", [this](const HttpRequest&, auto writer) {
-          writer->StartStream(200, {{"content-type", "text/event-stream"}});
-          writer->Write("data: 1\n\n");
-          Keep(writer);
-        })};
+    return {route("GET", "/hello",
+                  [](const HttpRequest&, auto writer) {
+                    writer->Send(200, {{"x-a", "b"}}, "hello");
+                  }),
+            route("POST", "/echo",
+                  [](const HttpRequest& request, auto writer) {
+                    const std::string* type = request.Header("content-type");
+                    writer->Send(201, {}, request.body + "|" + (type ? *type : "none"));
+                  }),
+            route("GET", "/away",
+                  [](const HttpRequest&, auto writer) {
+                    writer->Send(302, {{"location", "/hello"}}, "elsewhere");
+                  }),
+            route("GET", "/big",
+                  [](const HttpRequest&, auto writer) { writer->Send(200, {}, std::string(100'000, 'x')); }),
+            route("GET", "/never", [this](const HttpRequest&, auto writer) { Keep(writer); }),
+            route("GET", "/stream", [this](const HttpRequest&, auto writer) {
+              writer->StartStream(200, {{"content-type", "text/event-stream"}});
+              writer->Write("data: 1\n\n");
+              Keep(writer);
+            })};
   }
   void Keep(std::shared_ptr<ResponseWriter> writer) {
     writer->OnDisconnect([this] { left_ = true; });
@@ -124,12 +129,14 @@ TEST_F(HttpClientTest, PlainHttpIsForLoopbackAndOnlyByPermission) {
 }
 
 TEST_F(HttpClientTest, RefusesAddressesAndHeadersThatCannotBeMeant) {
-  for (const char* url : {"", "ftp://127.0.0.1/x", "file:///etc/passwd", "hello", "https://user:s3cr3t-of-the-test@h/"}) {
+  for (const char* url :
+       {"", "ftp://127.0.0.1/x", "file:///etc/passwd", "hello", "https://user:s3cr3t-of-the-test@h/"}) {
     HttpClientRequest request = To("/hello");
     request.url = url;
     ExpectError(HttpFetch(request), Code::kInvalidArgument, "");
   }
-  for (const auto& [name, value] : HttpHeaders{{"a b", "c"}, {"a", "b\r\nc: d"}, {"", "x"}, {"a", std::string("\0", 1)}}) {
+  for (const auto& [name, value] :
+       HttpHeaders{{"a b", "c"}, {"a", "b\r\nc: d"}, {"", "x"}, {"a", std::string("\0", 1)}}) {
     HttpClientRequest request = To("/hello");
     request.headers = {{name, value}};
     ExpectError(HttpFetch(request), Code::kInvalidArgument, "header");

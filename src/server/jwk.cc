@@ -129,10 +129,12 @@ Result<std::optional<VerifyKey>> ParseJwk(const json& jwk) {
   for (const char* member : {"d", "p", "q", "dp", "dq", "qi", "oth"})
     if (jwk.contains(member)) return DataLoss("it holds a private key; a JWK set has public ones only");
   if (!MayVerify(jwk)) return std::nullopt;
-  const std::optional<JwsAlgorithm> algorithm = AlgorithmOf(jwk);
+  std::optional<JwsAlgorithm> algorithm = AlgorithmOf(jwk);
   if (const std::string* alg = Text(jwk, "alg")) {
     const std::optional<JwsAlgorithm> named = JwsByName(*alg);
     if (!named) return std::nullopt;
+    // The one key type of two algorithms: its alg chooses.
+    if (named == JwsAlgorithm::kPs256 && algorithm == JwsAlgorithm::kRs256) algorithm = named;
     if (named != algorithm)
       return DataLoss("its alg is {}, which does not fit its kty and crv", JwsName(*named));
   }
@@ -163,12 +165,15 @@ const char* JwsName(JwsAlgorithm algorithm) {
       return "EdDSA";
     case JwsAlgorithm::kRs256:
       return "RS256";
+    case JwsAlgorithm::kPs256:
+      return "PS256";
   }
   return "";
 }
 
 std::optional<JwsAlgorithm> JwsByName(std::string_view name) {
-  for (const auto algorithm : {JwsAlgorithm::kEs256, JwsAlgorithm::kEdDsa, JwsAlgorithm::kRs256})
+  for (const auto algorithm :
+       {JwsAlgorithm::kEs256, JwsAlgorithm::kEdDsa, JwsAlgorithm::kRs256, JwsAlgorithm::kPs256})
     if (name == JwsName(algorithm)) return algorithm;
   return std::nullopt;
 }
@@ -189,6 +194,8 @@ Result<KeySet> ParseJwkSet(std::string_view text) {
   ASSIGN_OR_RETURN(const json set, ParseStrictObject(text));
   const auto keys = set.find("keys");
   if (keys == set.end() || !keys->is_array()) return DataLoss("the JWK set has no array 'keys'");
+  if (keys->size() > kMaxJwkSetKeys)
+    return DataLoss("the JWK set holds {} keys; at most {} are taken", keys->size(), kMaxJwkSetKeys);
   KeySet parsed;
   for (const json& jwk : *keys) {
     if (!jwk.is_object()) return DataLoss("the JWK set holds a key that is not an object");
@@ -198,7 +205,7 @@ Result<KeySet> ParseJwkSet(std::string_view text) {
       return DataLoss("the JWK set holds the kid {} twice", KidText(jwk));
   }
   if (parsed.size() == 0)
-    return DataLoss("the JWK set has no key that verifies ES256, EdDSA or RS256 signatures and has a kid");
+    return DataLoss("the JWK set has no key that verifies ES256, EdDSA, RS256 or PS256 signatures and has a kid");
   return parsed;
 }
 

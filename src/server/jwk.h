@@ -16,7 +16,7 @@ namespace hadal {
 
 /// The only signature algorithms there are here. There is none with a shared secret, so that a public key can
 /// never be taken for one.
-enum class JwsAlgorithm { kEs256, kEdDsa, kRs256 };
+enum class JwsAlgorithm { kEs256, kEdDsa, kRs256, kPs256 };
 const char* JwsName(JwsAlgorithm algorithm);
 /// By exact name.
 std::optional<JwsAlgorithm> JwsByName(std::string_view name);
@@ -42,11 +42,12 @@ class KeySet {
 };
 
 inline constexpr size_t kMaxJwkSetBytes = 1 << 20;
+inline constexpr size_t kMaxJwkSetKeys = 128;  // checking a large RSA key takes milliseconds
 
-/// A JWK set, for an outside issuer's file. Keys for other uses (use, key_ops, alg, kty that are not ours, no
-/// kid) are left out. kDataLoss with the kid for a set that must not be trusted: a kid twice, RSA below 2048
-/// bits or with e < 65537, algorithm and key that do not fit, a point off its curve, a private key; and where
-/// no key is left.
+/// A JWK set of an outside issuer. Keys for other uses (use, key_ops, alg, kty that are not ours, no kid) are left
+/// out; an RSA key without alg verifies RS256 alone. kDataLoss with the kid for a set that must not be trusted: a kid twice, RSA below 2048
+/// bits or with e < 65537, algorithm and key that do not fit, a point off its curve, a private key, more than
+/// kMaxJwkSetKeys; and where no key is left.
 Result<KeySet> ParseJwkSet(std::string_view text);
 
 /// The public key as JWK with kid (its RFC 7638 thumbprint), alg and use. `key` is P-256 or Ed25519.

@@ -1,6 +1,7 @@
 #include "server/jwt.h"
 
 #include <openssl/err.h>
+#include <openssl/rsa.h>
 
 #include <algorithm>
 #include <array>
@@ -53,7 +54,7 @@ Status ReadHeader(std::string_view text, ParsedJwt& jwt) {
     if (header->contains(name)) return InvalidArgument("the token uses {}, which is not supported", name);
   const std::string* alg = Text(*header, "alg");
   const auto algorithm = alg == nullptr ? std::nullopt : JwsByName(*alg);
-  if (!algorithm) return InvalidArgument("the token's algorithm is not one of ES256, EdDSA, RS256");
+  if (!algorithm) return InvalidArgument("the token's algorithm is not one of ES256, EdDSA, RS256, PS256");
   jwt.algorithm = *algorithm;
   const std::string* kid = Text(*header, "kid");
   if (kid == nullptr || kid->empty() || kid->size() > kMaxKidLetters ||
@@ -109,6 +110,14 @@ std::string RawOfDer(std::string_view der) {
 /// Ed25519 hashes by itself.
 const EVP_MD* DigestOf(JwsAlgorithm algorithm) {
   return algorithm == JwsAlgorithm::kEdDsa ? nullptr : EVP_sha256();
+}
+
+/// PS256 (RFC 7518, section 3.5): MGF1 with SHA-256, a salt as long as the hash. The other algorithms set nothing.
+bool SetPadding(EVP_PKEY_CTX* context, JwsAlgorithm algorithm) {
+  return algorithm != JwsAlgorithm::kPs256 ||
+         (EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PSS_PADDING) == 1 &&
+          EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) == 1 &&
+          EVP_PKEY_CTX_set_rsa_pss_saltlen(context, RSA_PSS_SALTLEN_DIGEST) == 1);
 }
 
 /// The claim as whole seconds; an error unless it is a number of this era.
@@ -194,9 +203,11 @@ bool VerifySignature(const VerifyKey& key, std::string_view text, std::string_vi
     return false;
   }
   const MdContextPtr context(EVP_MD_CTX_new());
+  EVP_PKEY_CTX* padding = nullptr;
   const bool good =
       context &&
-      EVP_DigestVerifyInit(context.get(), nullptr, DigestOf(key.algorithm), nullptr, key.key.get()) == 1 &&
+      EVP_DigestVerifyInit(context.get(), &padding, DigestOf(key.algorithm), nullptr, key.key.get()) == 1 &&
+      SetPadding(padding, key.algorithm) &&
       EVP_DigestVerify(context.get(), reinterpret_cast<const unsigned char*>(signature.data()),
                        signature.size(), reinterpret_cast<const unsigned char*>(text.data()),
                        text.size()) == 1;
@@ -205,7 +216,7 @@ bool VerifySignature(const VerifyKey& key, std::string_view text, std::string_vi
 }
 
 Status CheckClaims(const ParsedJwt& jwt, const JwtRules& rules, int64_t now) {
-  if (rules.own && jwt.algorithm == JwsAlgorithm::kRs256)
+  if (rules.own && jwt.algorithm != JwsAlgorithm::kEs256 && jwt.algorithm != JwsAlgorithm::kEdDsa)
     return PermissionDenied("the token's algorithm is not one of this issuer");
   if (std::find(rules.types.begin(), rules.types.end(), jwt.type) == rules.types.end())
     return PermissionDenied("the token's typ is not that of an access token");

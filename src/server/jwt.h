@@ -38,7 +38,7 @@ struct JwtRules {
   std::string issuer, audience;
   std::vector<std::string>
       types;        // allowed values of typ, in lower case and compared so; "" allows it to be missing
-  bool own = true;  // issued here: jti, iat and token_use "access" are required, RS256 is refused
+  bool own = true;  // issued here: jti, iat and token_use "access" are required, RSA is refused
 };
 /// Clocks differ: nbf and iat may be this far in the future (seconds).
 inline constexpr int64_t kJwtLeewaySeconds = 60;

@@ -98,8 +98,8 @@ Result<std::shared_ptr<const SigningKeyRing>> SigningKeys::Current() {
 }
 
 Status SigningKeys::Rotate(JwsAlgorithm algorithm) {
-  if (algorithm == JwsAlgorithm::kRs256)
-    return InvalidArgument("tokens are signed with ES256 or EdDSA, not with RS256");
+  if (algorithm != JwsAlgorithm::kEs256 && algorithm != JwsAlgorithm::kEdDsa)
+    return InvalidArgument("tokens are signed with ES256 or EdDSA, not with {}", JwsName(algorithm));
   ASSIGN_OR_RETURN(const StateLock lock, StateLock::Take(folder_.parent_path()));
   ASSIGN_OR_RETURN(const std::vector<Path> files, KeyFiles(folder_));
   const int number = files.empty() ? 1 : NumberOf(files.back()) + 1;
