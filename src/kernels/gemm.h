@@ -34,10 +34,10 @@ struct GemmJob {
 /// group) at a time per context.
 class GemmContext {
  public:
-  /// `pool` must outlive the context. `isa` must be one of AvailableIsas().
-  static Result<GemmContext> Create(Isa isa, ThreadPool& pool);
+  /// `kernels` and `pool` must outlive the context.
+  static Result<GemmContext> Create(const GemmTable& kernels, ThreadPool& pool);
   /// The bytes Create allocates.
-  static uint64_t PlannedBytes(Isa isa, int threads);
+  static uint64_t PlannedBytes(const GemmTable& kernels, int threads);
 
   ThreadPool& pool() const { return *pool_; }
   const GemmTable& kernels() const { return *kernels_; }

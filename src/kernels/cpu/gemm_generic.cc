@@ -1,0 +1,3 @@
+#define HADAL_TARGET cpu_generic
+#define HADAL_TARGET_NAME "generic"
+#include "kernels/cpu/gemm.h"
