@@ -51,7 +51,7 @@ Status Service::StartLoop(std::unique_ptr<Engine> engine) {
   info.planned_bytes = engine->plan().total();
   metrics_ = std::make_unique<Metrics>(info);
   ASSIGN_OR_RETURN(loop_, EngineLoop::Start(std::move(engine), options_.loop));
-  backend_ = std::make_unique<openai::LoopBackend>(
+  backend_ = std::make_unique<api::LoopBackend>(
       *loop_, [this](GenerationRequest request) { return metrics_->Watch(std::move(request)); });
   tasks_ = std::make_unique<TaskQueue>(kTaskThreads, kTasksWaiting);
   return {};
@@ -72,7 +72,7 @@ Status Service::StartAccess() {
 }
 
 Status Service::StartServer() {
-  ASSIGN_OR_RETURN(api_, openai::MakeApiContext(options_.model_dir, *loop_, options_.model));
+  ASSIGN_OR_RETURN(api_, api::MakeApiContext(options_.model_dir, *loop_, options_.model));
   api_->backend = backend_.get();
   api_->defaults = options_.defaults;
   // A task that finds the queue full runs where it is: late, but not lost.

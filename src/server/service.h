@@ -11,7 +11,7 @@
 #include "server/access.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
-#include "server/openai/api_context.h"
+#include "server/api/api_context.h"
 #include "server/task_queue.h"
 
 namespace hadal {
@@ -60,8 +60,8 @@ class Service {
   std::unique_ptr<EngineLoop> loop_;
   std::unique_ptr<Access> access_;
   std::unique_ptr<TaskQueue> tasks_;
-  std::unique_ptr<openai::LoopBackend> backend_;
-  std::optional<openai::ApiContext> api_;
+  std::unique_ptr<api::LoopBackend> backend_;
+  std::optional<api::ApiContext> api_;
   std::unique_ptr<HttpServer> server_;
 };
 

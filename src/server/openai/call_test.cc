@@ -1,5 +1,5 @@
 // The life of a call: stops, cancellations, failures, and who is told.
-#include "server/openai/call.h"
+#include "server/api/call.h"
 
 #include <gtest/gtest.h>
 

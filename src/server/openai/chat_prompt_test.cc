@@ -1,4 +1,4 @@
-#include "server/openai/chat_prompt.h"
+#include "server/api/chat_prompt.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 
 #include "server/openai/chat_request.h"
 #include "server/openai/openai_test_util.h"
-#include "server/openai/tool_prompt.h"
+#include "server/api/tool_prompt.h"
 #include "text/test_tokenizers.h"
 
 namespace hadal::openai {

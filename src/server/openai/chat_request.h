@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "server/openai/chat_prompt.h"
+#include "server/api/chat_prompt.h"
 #include "server/openai/generation_options.h"
 
 namespace hadal::openai {

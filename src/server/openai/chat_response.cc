@@ -3,9 +3,9 @@
 namespace hadal::openai {
 namespace {
 
-class ChatResponse final : public Response {
+class ChatResponse final : public OpenAiResponse {
  public:
-  using Response::Response;
+  using OpenAiResponse::OpenAiResponse;
 
  private:
   std::string_view ObjectName(bool piece) const override {
@@ -78,7 +78,7 @@ void ChatResponse::WriteLogprobs(const std::vector<TokenLogprob>& logprobs, Json
 
 }  // namespace
 
-std::unique_ptr<Response> MakeChatResponse(Response::Options options, Tokenizer tokenizer) {
+std::unique_ptr<Response> MakeChatResponse(OpenAiResponse::Options options, Tokenizer tokenizer) {
   return std::make_unique<ChatResponse>(std::move(options), std::move(tokenizer));
 }
 

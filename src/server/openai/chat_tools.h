@@ -3,9 +3,11 @@
 
 #include <vector>
 
-#include "server/openai/json_fields.h"
+#include "server/api/json_fields.h"
 
 namespace hadal::openai {
+
+using namespace api;
 
 /// `tools` as values for the template, none if `tool_choice` is "none". A choice that must be enforced
 /// ("required", a named function) and "strict" schemas need structured output and are refused. Patterns in

@@ -7,9 +7,9 @@
 namespace hadal::openai {
 namespace {
 
-class CompletionResponse final : public Response {
+class CompletionResponse final : public OpenAiResponse {
  public:
-  using Response::Response;
+  using OpenAiResponse::OpenAiResponse;
 
  private:
   std::string_view ObjectName(bool) const override { return "text_completion"; }
@@ -60,7 +60,7 @@ void CompletionResponse::WriteLogprobs(const std::vector<TokenLogprob>& logprobs
 
 }  // namespace
 
-std::unique_ptr<Response> MakeCompletionResponse(Response::Options options, Tokenizer tokenizer) {
+std::unique_ptr<Response> MakeCompletionResponse(OpenAiResponse::Options options, Tokenizer tokenizer) {
   return std::make_unique<CompletionResponse>(std::move(options), std::move(tokenizer));
 }
 

@@ -1,4 +1,4 @@
-// What the API's answers look like, whole and in pieces.
+// What OpenAI's answers look like, whole and in pieces.
 #pragma once
 
 #include <cstdint>
@@ -6,36 +6,17 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "engine/request.h"
-#include "server/openai/json_writer.h"
-#include "text/output_parser.h"
+#include "server/api/json_writer.h"
+#include "server/api/response.h"
 #include "text/tokenizer.h"
 
 namespace hadal::openai {
 
-struct TokenLogprob {
-  int32_t token = -1;
-  double logprob = 0;
-  std::vector<std::pair<int32_t, double>> top;
-  int64_t text_offset = 0;  // characters of the choice's tokens before this one
-};
+using namespace api;
 
-/// One choice: all of it, or what is new since the last piece.
-struct ChoiceOutput {
-  int64_t index = 0;
-  bool first = true;       // of a stream: nothing was sent yet
-  int64_t first_call = 0;  // index of calls[0] among the choice's tool calls
-  OutputParser::Delta text;
-  std::vector<std::string> call_ids;  // one a call
-  std::vector<int32_t> token_ids;
-  std::vector<TokenLogprob> logprobs;
-  std::string_view finish_reason;  // empty: it goes on
-};
-
-/// Writes the JSON of one call's answer.
-class Response {
+/// What chats and completions share.
+class OpenAiResponse : public Response {
  public:
   struct Options {
     std::string id;
@@ -44,15 +25,17 @@ class Response {
     bool logprobs = false, token_ids = false, usage_in_stream = false;
   };
 
-  Response(Options options, Tokenizer tokenizer)
+  OpenAiResponse(Options options, Tokenizer tokenizer)
       : options_(std::move(options)), tokenizer_(std::move(tokenizer)) {}
-  virtual ~Response() = default;
 
-  std::string Whole(std::span<const ChoiceOutput> choices, const Usage& usage) const;
-  /// A piece of a stream, as the data of one event.
-  std::string Piece(const ChoiceOutput& choice) const;
-  /// The last piece of a stream that has usage_in_stream.
-  std::string UsagePiece(const Usage& usage) const;
+  std::string Whole(std::span<const ChoiceOutput> choices, const Usage& total) override;
+  std::string Piece(const ChoiceOutput& choice, const Usage& usage) override;
+  /// The usage, if the stream has it, and [DONE].
+  std::string End(const Usage& total) override;
+  /// The error; no [DONE] follows.
+  std::string ErrorEvent(const ApiError& error) override;
+  ErrorFormat error_format() const override;
+  std::string_view call_id_prefix() const override { return "call_"; }
 
  protected:
   virtual std::string_view ObjectName(bool piece) const = 0;
@@ -71,8 +54,8 @@ class Response {
 };
 
 /// Of /v1/chat/completions and of /v1/completions.
-std::unique_ptr<Response> MakeChatResponse(Response::Options options, Tokenizer tokenizer);
-std::unique_ptr<Response> MakeCompletionResponse(Response::Options options, Tokenizer tokenizer);
+std::unique_ptr<Response> MakeChatResponse(OpenAiResponse::Options options, Tokenizer tokenizer);
+std::unique_ptr<Response> MakeCompletionResponse(OpenAiResponse::Options options, Tokenizer tokenizer);
 
 /// JSON has no infinity: what cannot happen has OpenAI's -9999.
 double FiniteLogprob(double logprob);

@@ -1,8 +1,8 @@
 #include "server/openai/tokenize.h"
 
+#include "server/api/json_writer.h"
 #include "server/openai/chat_request.h"
 #include "server/openai/completion_request.h"
-#include "server/openai/json_writer.h"
 
 namespace hadal::openai {
 namespace {
@@ -29,9 +29,7 @@ ApiResult<std::vector<int32_t>> EncodeEither(const Fields& fields, const ApiCont
 
 }  // namespace
 
-ApiResult<std::string> Tokenize(const ApiContext& api, std::string_view text) {
-  ASSIGN_OR_RETURN(const JsonBody body, JsonBody::Parse(text));
-  ASSIGN_OR_RETURN(const Fields fields, Fields::Of(body.root()));
+ApiResult<std::string> Tokenize(const ApiContext& api, const Fields& fields) {
   RETURN_IF_ERROR(CheckModelIfGiven(fields, api));
   bool strings = false;
   RETURN_IF_ERROR(fields.Take("return_token_strs", strings));
@@ -51,9 +49,7 @@ ApiResult<std::string> Tokenize(const ApiContext& api, std::string_view text) {
   return json.Take();
 }
 
-ApiResult<std::string> Detokenize(const ApiContext& api, std::string_view text) {
-  ASSIGN_OR_RETURN(const JsonBody body, JsonBody::Parse(text));
-  ASSIGN_OR_RETURN(const Fields fields, Fields::Of(body.root()));
+ApiResult<std::string> Detokenize(const ApiContext& api, const Fields& fields) {
   RETURN_IF_ERROR(CheckModelIfGiven(fields, api));
   const Json* found = fields.Find("tokens");
   simdjson::dom::array items;

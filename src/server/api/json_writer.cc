@@ -1,4 +1,4 @@
-#include "server/openai/json_writer.h"
+#include "server/api/json_writer.h"
 
 #include <simdjson.h>
 
@@ -7,7 +7,7 @@
 
 #include "text/utf8.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 namespace {
 
 bool NeedsEscape(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
@@ -98,4 +98,4 @@ JsonWriter& JsonWriter::Number(double value) {
   return Literal(std::string_view(digits, end - digits));
 }
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "server/openai/api_context.h"
+#include "server/api/api_context.h"
 #include "text/jinja/value.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 
 struct ChatMessage {
   struct Call {
@@ -50,4 +50,4 @@ struct ChatPrompt {
 /// or the model can't be offered tools.
 Result<ChatPrompt> EncodeChat(const ApiContext& api, const Chat& chat);
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

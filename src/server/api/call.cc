@@ -1,28 +1,19 @@
-#include "server/openai/call.h"
+#include "server/api/call.h"
 
 #include <algorithm>
-#include <random>
 
-#include "server/http_status.h"
+#include "server/api/random_hex.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 namespace {
-
-std::string Event(std::string_view data) { return fmt::format("data: {}\n\n", data); }
-
-std::string NewCallId() {
-  std::random_device device;
-  return fmt::format("call_{:08x}{:08x}{:08x}", device(), device(), device());
-}
 
 int64_t CountCharacters(std::string_view bytes) {
   return std::ranges::count_if(bytes, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
 }
 
-/// The API's word for how a choice ended; `kStop` with tool calls is theirs.
-std::string_view FinishWord(FinishReason reason, bool has_calls) {
-  if (reason == FinishReason::kLength || reason == FinishReason::kContext) return "length";
-  return has_calls ? "tool_calls" : "stop";
+Ending EndingFor(FinishReason reason, bool has_calls) {
+  if (reason == FinishReason::kLength || reason == FinishReason::kContext) return Ending::kLength;
+  return has_calls ? Ending::kToolCalls : Ending::kStop;
 }
 
 /// The requests of a call: cancelling one must work before its id is known, and from any thread.
@@ -82,7 +73,7 @@ class Call : public std::enable_shared_from_this<Call> {
   void Deliver(size_t index, const TokenEvent& event, const Usage& usage);
   void TakeToken(Choice& choice, const TokenEvent& event);
   void TakeText(Choice& choice, OutputParser::Delta delta);
-  void Finish(size_t index, std::string_view reason);
+  void Finish(size_t index, Ending ending);
   void SendPiece(Choice& choice);
   void SendEvent(std::string event);
   void Complete();
@@ -143,7 +134,8 @@ GenerationRequest Call::RequestFor(size_t index) {
 }
 
 void Call::Start() {
-  if (ApiStatus made = MakeChoices(); !made) return SendError(*writer_, made.error());
+  if (ApiStatus made = MakeChoices(); !made)
+    return SendError(*writer_, made.error(), plan_.response->error_format());
   writer_->OnDisconnect([weak = weak_from_this()] {
     if (const auto call = weak.lock()) {
       call->closed_ = true;
@@ -154,7 +146,7 @@ void Call::Start() {
   for (size_t i = 0; i < count && !closed_; ++i) {
     const Result<RequestId> id = api_.backend->Submit(RequestFor(i));
     if (!id) {
-      if (!closed_.exchange(true)) SendError(*writer_, id.error());
+      if (!closed_.exchange(true)) SendError(*writer_, id.error(), plan_.response->error_format());
       return requests_.CancelAll();
     }
     requests_.Started(i, *id);
@@ -182,22 +174,20 @@ void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
   if (closed_ || choice.done) return;
   choice.usage = usage;
   if (event.token >= 0) TakeToken(choice, event);
-  bool stopped = false;
-  if (event.token >= 0) {
-    ChoiceText::Out out = choice.text.Push(event.token);
-    stopped = out.stopped;
-    TakeText(choice, std::move(out.delta));
-  }
-  if (stopped) {
+  ChoiceText::Out out;
+  if (event.token >= 0) out = choice.text.Push(event.token);
+  TakeText(choice, std::move(out.delta));
+  if (out.stopped) {
     requests_.Cancel(index);
-    return Finish(index, FinishWord(FinishReason::kStop, choice.calls > 0));
+    choice.output.stop = plan_.options.sampling.stop[out.stop_index];
+    return Finish(index, choice.calls > 0 ? Ending::kToolCalls : Ending::kStopString);
   }
   if (!event.finished) return SendPiece(choice);
   if (event.reason == FinishReason::kError) return Fail(event.error);
   if (event.reason == FinishReason::kCancelled)
     return Fail(ApiError(503, "the server is shutting down and ended the request; try another, or later"));
   TakeText(choice, choice.text.Finish());
-  Finish(index, FinishWord(event.reason, choice.calls > 0));
+  Finish(index, EndingFor(event.reason, choice.calls > 0));
 }
 
 void Call::TakeToken(Choice& choice, const TokenEvent& event) {
@@ -213,14 +203,14 @@ void Call::TakeText(Choice& choice, OutputParser::Delta delta) {
   text.content += delta.content;
   for (ToolCall& call : delta.calls) {
     text.calls.push_back(std::move(call));
-    choice.output.call_ids.push_back(NewCallId());
+    choice.output.call_ids.push_back(fmt::format("{}{}", plan_.response->call_id_prefix(), RandomHex()));
     ++choice.calls;
   }
 }
 
-void Call::Finish(size_t index, std::string_view reason) {
+void Call::Finish(size_t index, Ending ending) {
   Choice& choice = choices_[index];
-  choice.output.finish_reason = reason;
+  choice.output.ending = ending;
   choice.done = true;
   SendPiece(choice);
   if (--unfinished_ == 0 && begun_ && !closed_) Complete();
@@ -230,8 +220,8 @@ void Call::Finish(size_t index, std::string_view reason) {
 void Call::SendPiece(Choice& choice) {
   if (!plan_.options.stream) return;
   ChoiceOutput& output = choice.output;
-  if (output.text.empty() && output.finish_reason.empty()) return;
-  SendEvent(Event(plan_.response->Piece(output)));
+  if (output.text.empty() && !output.ending) return;
+  SendEvent(plan_.response->Piece(output, choice.usage));
   ChoiceOutput next;
   next.index = output.index;
   next.first = false;
@@ -263,8 +253,7 @@ Usage Call::TotalUsage() const {
 
 void Call::Complete() {
   if (plan_.options.stream) {
-    if (plan_.options.include_usage) SendEvent(Event(plan_.response->UsagePiece(TotalUsage())));
-    SendEvent(Event("[DONE]"));
+    SendEvent(plan_.response->End(TotalUsage()));
     closed_ = true;
     return writer_->EndStream();
   }
@@ -274,14 +263,14 @@ void Call::Complete() {
   SendJson(*writer_, plan_.response->Whole(outputs, TotalUsage()));
 }
 
-/// In mid-stream the status is out already: the error is the last event, and no [DONE] follows.
+/// In mid-stream the status is out already: the error is the last event.
 void Call::Fail(const ApiError& error) {
   if (begun_ && plan_.options.stream) {
-    SendEvent(Event(ErrorJson(error)));
+    SendEvent(plan_.response->ErrorEvent(error));
     closed_ = true;
     writer_->EndStream();
   } else if (!closed_.exchange(true)) {
-    SendError(*writer_, error);
+    SendError(*writer_, error, plan_.response->error_format());
   }
   requests_.CancelAll();
 }
@@ -292,4 +281,4 @@ void StartCall(const ApiContext& api, CallPlan plan, std::shared_ptr<ResponseWri
   std::make_shared<Call>(api, std::move(plan), std::move(writer))->Start();
 }
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

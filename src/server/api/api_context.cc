@@ -1,8 +1,8 @@
-#include "server/openai/api_context.h"
+#include "server/api/api_context.h"
 
 #include <ctime>
 
-namespace hadal::openai {
+namespace hadal::api {
 
 Result<ApiContext> MakeApiContext(const Path& model_dir, const EngineLoop& loop, std::string model) {
   ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(model_dir));
@@ -23,4 +23,4 @@ Result<ApiContext> MakeApiContext(const Path& model_dir, const EngineLoop& loop,
   return api;
 }
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

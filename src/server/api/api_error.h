@@ -1,4 +1,4 @@
-// What goes wrong with a call of the API, as OpenAI's clients are told.
+// What goes wrong with a call of the API, whichever API its client speaks.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 #include "base/status.h"
 #include "server/http_types.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 
 struct ApiError {
   int status = 400;
@@ -36,11 +36,15 @@ tl::unexpected<ApiError> BadField(std::string param, fmt::format_string<Args...>
 /// alone.
 ApiError ClientsFault(Error error);
 
-/// {"error": {"message", "type", "param", "code"}}
-std::string ErrorJson(const ApiError& error);
+/// An error as one API tells it.
+struct ErrorReply {
+  int status = 500;
+  std::string body;  // JSON
+};
+using ErrorFormat = ErrorReply (*)(const ApiError& error);
 
-/// Answers with the error; 429 and 503 ask to try again after a second.
-void SendError(ResponseWriter& writer, const ApiError& error);
+/// Answers with the error; refusals that pass ask to try again after a second.
+void SendError(ResponseWriter& writer, const ApiError& error, ErrorFormat format);
 void SendJson(ResponseWriter& writer, std::string body);
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -1,9 +1,9 @@
-#include "server/openai/json_fields.h"
+#include "server/api/json_fields.h"
 
 #include <algorithm>
 #include <ranges>
 
-namespace hadal::openai {
+namespace hadal::api {
 namespace {
 
 using simdjson::dom::element_type;
@@ -175,4 +175,4 @@ ApiStatus Fields::TakeIntegers(std::string_view name, std::vector<int64_t>& out,
   return {};
 }
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace hadal::openai {
+namespace hadal::api {
 
 /// Puts the commas; that brackets match and keys stand in objects is the caller's business. The result is
 /// valid UTF-8 whatever the strings hold: invalid parts become U+FFFD.
@@ -39,4 +39,4 @@ class JsonWriter {
   bool first_ = true;  // nothing stands before the next value that a comma must follow
 };
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "server/openai/api_context.h"
-#include "server/openai/choice_text.h"
-#include "server/openai/generation_options.h"
-#include "server/openai/response.h"
+#include "server/api/api_context.h"
+#include "server/api/choice_text.h"
+#include "server/api/generation_options.h"
+#include "server/api/response.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 
 /// A call, understood: what Call runs.
 struct CallPlan {
@@ -34,4 +34,4 @@ struct CallPlan {
 /// the request is cancelled at once. `api` outlives the engine's requests.
 void StartCall(const ApiContext& api, CallPlan plan, std::shared_ptr<ResponseWriter> writer);
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -14,7 +14,7 @@
 #include "text/output_parser.h"
 #include "text/tokenizer.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 
 /// Takes generation requests; EngineLoop, perhaps watched, or a script in tests. Thread-safe.
 class Backend {
@@ -65,4 +65,4 @@ inline constexpr size_t kInlineBodyBytes = 32 << 10;
 /// caller.
 Result<ApiContext> MakeApiContext(const Path& model_dir, const EngineLoop& loop, std::string model);
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -12,10 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include "server/openai/api_error.h"
+#include "server/api/api_error.h"
 #include "text/jinja/value.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 
 using Json = simdjson::dom::element;
 
@@ -68,4 +68,4 @@ class Fields {
   std::vector<std::pair<std::string_view, Json>> members_;  // by name
 };
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -1,8 +1,8 @@
-#include "server/openai/choice_text.h"
+#include "server/api/choice_text.h"
 
 #include "text/utf8.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 namespace {
 
 void Append(OutputParser::Delta more, OutputParser::Delta& all) {
@@ -19,7 +19,7 @@ ChoiceText::ChoiceText(const Tokenizer& tokenizer, StopStrings stops, const Outp
 ChoiceText::Out ChoiceText::Push(int32_t token) {
   auto piece = decoder_.Push(token);
   StopStrings::Out text = stops_.Push(piece ? *piece : decoder_.Finish().append(kReplacementCharacter));
-  Out out{parser_.Push(text.text), text.stopped};
+  Out out{parser_.Push(text.text), text.stopped, text.stop_index};
   if (text.stopped) Append(parser_.Finish(), out.delta);
   return out;
 }
@@ -31,4 +31,4 @@ OutputParser::Delta ChoiceText::Finish() {
   return delta;
 }
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

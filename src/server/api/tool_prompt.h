@@ -10,7 +10,7 @@
 #include "text/jinja/value.h"
 #include "text/output_parser.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 
 /// Whether the template has a variable `tools`.
 bool TemplateKnowsTools(std::string_view source);
@@ -22,4 +22,4 @@ bool TemplateKnowsTools(std::string_view source);
 Result<std::string> DescribeTools(const std::vector<jinja::Value>& tools, ToolCallFormat format,
                                   const std::function<std::string(std::string)>& quote);
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -1,12 +1,12 @@
-#include "server/openai/chat_prompt.h"
+#include "server/api/chat_prompt.h"
 
 #include <algorithm>
 #include <map>
 
-#include "server/openai/tool_prompt.h"
+#include "server/api/tool_prompt.h"
 #include "text/utf8.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 namespace {
 
 using jinja::Value;
@@ -279,4 +279,4 @@ Result<ChatPrompt> EncodeChat(const ApiContext& api, const Chat& chat) {
   return prompt;
 }
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -5,7 +5,7 @@
 #include "text/detokenizer.h"
 #include "text/output_parser.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 
 /// Decodes, ends at stop strings, divides. Stop strings are looked for in the whole text, reasoning and
 /// markup included. Used by one thread at a time.
@@ -13,7 +13,8 @@ class ChoiceText {
  public:
   struct Out {
     OutputParser::Delta delta;
-    bool stopped = false;  // a stop string is complete; the delta is the last
+    bool stopped = false;     // a stop string is complete; the delta is the last
+    int32_t stop_index = -1;  // which, by its place in the list
   };
 
   ChoiceText(const Tokenizer& tokenizer, StopStrings stops, const OutputParser::Options& options);
@@ -29,4 +30,4 @@ class ChoiceText {
   OutputParser parser_;
 };
 
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "server/openai/json_fields.h"
-#include "server/openai/json_writer.h"
+#include "server/api/json_fields.h"
+#include "server/api/json_writer.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 namespace {
 
 TEST(JsonWriter, WritesWhatParsersRead) {
@@ -77,4 +77,4 @@ TEST(JsonFields, DepthIsBounded) {
 }
 
 }  // namespace
-}  // namespace hadal::openai
+}  // namespace hadal::api

@@ -1,10 +1,10 @@
-#include "server/openai/tool_prompt.h"
+#include "server/api/tool_prompt.h"
 
 #include <ctime>
 
 #include "text/jinja/text_form.h"
 
-namespace hadal::openai {
+namespace hadal::api {
 namespace {
 
 constexpr std::string_view kV31Format =
@@ -69,4 +69,4 @@ Result<std::string> DescribeTools(const std::vector<jinja::Value>& tools, ToolCa
   return text;
 }
 
-}  // namespace hadal::openai
+}  // namespace hadal::api
