@@ -50,9 +50,14 @@ Result<std::unique_ptr<Access>> Access::Open(AccessOptions options) {
     ASSIGN_OR_RETURN(access->outside_.emplace_back(), OutsideIssuer::Open(std::move(issuer)));
     outside.push_back(access->outside_.back().get());
   }
+  ASSIGN_OR_RETURN(access->denial_db_, StateDb::Open(options.state));
+  access->denials_ = std::make_unique<DenialLog>(*access->denial_db_, options.now);
+  AuthorizerOptions rules{names.issuer, names.audience, options.now};
+  rules.on_denied = [denials = access->denials_.get()](
+                        const HttpRequest& request, const Authorizer::Denial& denial,
+                        const std::string& subject) { denials->Note(request, denial, subject); };
   access->authorizer_ =
-      std::make_unique<TokenAuthorizer>(AuthorizerOptions{names.issuer, names.audience, options.now},
-                                        *access->state_.keys, *access->check_db_, outside);
+      std::make_unique<TokenAuthorizer>(std::move(rules), *access->state_.keys, *access->check_db_, outside);
   access->quotas_ = std::make_unique<Quotas>(*access->quota_db_, options.now);
   OAuthOptions oauth{
       .throttle = options.throttle, .password_cost = options.password_cost, .now = options.now};
@@ -72,9 +77,11 @@ std::string Access::Exposition() const {
        [](const OutsideIssuer::Stats& stats) { return static_cast<double>(stats.keys); }},
       {"hadal_issuer_fetches_total", "counter", "Attempts to get the outside issuer's keys.",
        [](const OutsideIssuer::Stats& stats) { return static_cast<double>(stats.loads); }},
-      {"hadal_issuer_fetch_failures_total", "counter", "Attempts that failed; the last good keys stay in use.",
+      {"hadal_issuer_fetch_failures_total", "counter",
+       "Attempts that failed; the last good keys stay in use.",
        [](const OutsideIssuer::Stats& stats) { return static_cast<double>(stats.failures); }},
-      {"hadal_issuer_keys_age_seconds", "gauge", "Time since the outside issuer's keys were last got; -1: never.",
+      {"hadal_issuer_keys_age_seconds", "gauge",
+       "Time since the outside issuer's keys were last got; -1: never.",
        [](const OutsideIssuer::Stats& stats) { return stats.seconds_since_success; }},
   };
   std::string text;
@@ -83,7 +90,8 @@ std::string Access::Exposition() const {
     for (const auto& issuer : outside_) {
       // Quotes and backslashes, the only letters that a label must escape, may stand in a name.
       std::string label;
-      for (const char c : issuer->options().issuer) label += c == '"' || c == '\\' ? std::string{'\\', c} : std::string{c};
+      for (const char c : issuer->options().issuer)
+        label += c == '"' || c == '\\' ? std::string{'\\', c} : std::string{c};
       text += fmt::format("{}{{issuer=\"{}\"}} {}\n", family.name, label, family.value(issuer->stats()));
     }
   }

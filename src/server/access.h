@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "server/authorizer.h"
+#include "server/denial_log.h"
 #include "server/http_types.h"
 #include "server/oauth.h"
 #include "server/outside_issuer.h"
@@ -60,8 +61,9 @@ class Access {
 
   // In order of making: each uses those before it.
   AccessState state_;
-  std::unique_ptr<StateDb> check_db_, quota_db_;
+  std::unique_ptr<StateDb> check_db_, quota_db_, denial_db_;
   std::vector<std::unique_ptr<OutsideIssuer>> outside_;
+  std::unique_ptr<DenialLog> denials_;
   std::unique_ptr<TokenAuthorizer> authorizer_;
   std::unique_ptr<Quotas> quotas_;
   std::unique_ptr<OAuthService> oauth_;

@@ -116,7 +116,8 @@ std::vector<std::string> Words(const nlohmann::json& claims, const char* name) {
   return words;
 }
 
-/// The claim called `name`, or where there is none so called, the member of a member that its dots lead to; null.
+/// The claim called `name`, or where there is none so called, the member of a member that its dots lead to;
+/// null.
 const nlohmann::json* FindClaim(const nlohmann::json& claims, std::string_view name) {
   if (const auto whole = claims.find(name); whole != claims.end()) return &*whole;
   const size_t dot = name.find('.');
@@ -147,17 +148,25 @@ std::vector<std::string> OutsideScopes(const nlohmann::json& claims, const Outsi
 }  // namespace
 
 tl::expected<Identity, Denial> TokenAuthorizer::Check(const HttpRequest& request, std::string_view scope) {
+  std::string subject;
+  tl::expected<Identity, Denial> checked = CheckCredentials(request, scope, subject);
+  if (!checked && options_.on_denied) options_.on_denied(request, checked.error(), subject);
+  return checked;
+}
+
+tl::expected<Identity, Denial> TokenAuthorizer::CheckCredentials(const HttpRequest& request,
+                                                                 std::string_view scope,
+                                                                 std::string& subject) {
   const auto credentials = Credentials(request);
   if (!credentials) return tl::unexpected(credentials.error());
   Result<Identity> identity = credentials->starts_with(fmt::format("{}_", kApiKeyPrefix))
                                   ? CheckApiKey(*credentials)
                                   : CheckToken(*credentials);
   if (!identity) return tl::unexpected(DenyFor(identity.error()));
-  if (!scope.empty() && !HasScope(identity->scopes, scope)) {
-    return tl::unexpected(Deny(403, "insufficient_scope",
-                               fmt::format("this route needs a token with the scope {}", scope), scope));
-  }
-  return std::move(*identity);
+  if (scope.empty() || HasScope(identity->scopes, scope)) return std::move(*identity);
+  subject = identity->subject;
+  return tl::unexpected(Deny(403, "insufficient_scope",
+                             fmt::format("this route needs a token with the scope {}", scope), scope));
 }
 
 Result<Identity> TokenAuthorizer::CheckToken(std::string_view token) {
@@ -202,7 +211,8 @@ Result<Identity> TokenAuthorizer::CheckOutside(const ParsedJwt& jwt, OutsideIssu
   if (options.plain_type) rules.types.insert(rules.types.end(), {"jwt", ""});
   RETURN_IF_ERROR(CheckClaims(jwt, rules, options_.now()));
   Identity identity;
-  // No account here is called so: their subjects begin with "user:" or "client:", issuers' names with "https://".
+  // No account here is called so: their subjects begin with "user:" or "client:", issuers' names with
+  // "https://".
   identity.subject = fmt::format("{}|{}", options.issuer, jwt.claims["sub"].get<std::string>());
   for (const char* name : {"client_id", "azp"}) {
     const auto client = jwt.claims.find(name);

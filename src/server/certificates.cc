@@ -19,7 +19,6 @@ namespace {
 constexpr size_t kMaxNameBytes = 64;  // X.520's limit of a common name
 constexpr size_t kMaxHosts = 100;
 constexpr int kMaxDays = 36500;
-constexpr int kRenewDays = 30;
 constexpr int64_t kSecondsADay = 86400;
 constexpr long kClockSkewSeconds = 300;  // machines whose clock is a little behind
 
@@ -103,11 +102,14 @@ Status AddExtension(X509* certificate, X509* issuer, int nid, const char* text) 
   return {};
 }
 
-/// Version, a random serial number, subject, key, and `days` from now.
-Result<CertificatePtr> Blank(std::string_view name, EVP_PKEY* key, int days) {
+/// Version, a random serial number, subject, key, and `seconds` from now.
+Result<CertificatePtr> Blank(std::string_view name, EVP_PKEY* key, int64_t seconds) {
   RETURN_IF_ERROR(CheckName(name));
-  if (days < 1 || days > kMaxDays)
-    return InvalidArgument("a certificate holds for 1 to {} days, not {}", kMaxDays, days);
+  if (seconds < 1 || seconds > kMaxDays * kSecondsADay)
+    return InvalidArgument("a certificate holds for at most {} days, and not for {} seconds", kMaxDays,
+                           seconds);
+  const int days = static_cast<int>(seconds / kSecondsADay);
+  const long rest = static_cast<long>(seconds % kSecondsADay);
   CertificatePtr certificate(X509_new());
   std::string serial = RandomBytes(16);
   serial[0] = static_cast<char>((serial[0] & 0x3f) | 0x40);  // positive, of full length
@@ -120,7 +122,7 @@ Result<CertificatePtr> Blank(std::string_view name, EVP_PKEY* key, int days) {
                                                reinterpret_cast<const unsigned char*>(name.data()),
                                                static_cast<int>(name.size()), -1, 0) == 1 &&
                     X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -kClockSkewSeconds) != nullptr &&
-                    X509_time_adj_ex(X509_getm_notAfter(certificate.get()), days, 0, nullptr) != nullptr &&
+                    X509_time_adj_ex(X509_getm_notAfter(certificate.get()), days, rest, nullptr) != nullptr &&
                     X509_set_pubkey(certificate.get(), key) == 1;
   if (!good) return OpenSslError("make a certificate; is its name UTF-8?");
   return certificate;
@@ -133,7 +135,7 @@ Status Sign(X509* certificate, EVP_PKEY* key) {
 
 Status InitCaLocked(const Path& state_folder, std::string_view name, int days) {
   ASSIGN_OR_RETURN(const PkeyPtr key, NewKey(/*ed25519=*/false));
-  ASSIGN_OR_RETURN(const CertificatePtr certificate, Blank(name, key.get(), days));
+  ASSIGN_OR_RETURN(const CertificatePtr certificate, Blank(name, key.get(), days * kSecondsADay));
   X509* root = certificate.get();
   if (X509_set_issuer_name(root, X509_get_subject_name(root)) != 1) return OpenSslError("name the CA");
   RETURN_IF_ERROR(AddExtension(root, root, NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
@@ -159,7 +161,8 @@ Status IssueLocked(const Authority& ca, const CertificateRequest& request, const
   if (!request.server && !request.client)
     return InvalidArgument("a certificate is for a server, a client or both");
   ASSIGN_OR_RETURN(const PkeyPtr key, NewKey(/*ed25519=*/false));
-  ASSIGN_OR_RETURN(const CertificatePtr certificate, Blank(request.name, key.get(), request.days));
+  const int64_t seconds = request.seconds != 0 ? request.seconds : request.days * kSecondsADay;
+  ASSIGN_OR_RETURN(const CertificatePtr certificate, Blank(request.name, key.get(), seconds));
   X509* leaf = certificate.get();
   X509* root = ca.certificate.get();
   // A certificate that outlives its CA would only seem valid.
@@ -182,10 +185,13 @@ Status IssueLocked(const Authority& ca, const CertificateRequest& request, const
 }
 
 /// Whether the server's certificate can stay in use.
-bool IsGood(const Authority& ca, X509* certificate, EVP_PKEY* key, const std::vector<std::string>& hosts) {
-  const time_t soon = std::time(nullptr) + kRenewDays * kSecondsADay;
+bool IsGood(const Authority& ca, X509* certificate, EVP_PKEY* key, const std::vector<std::string>& hosts,
+            int64_t lifetime_seconds) {
+  const ASN1_TIME* end = X509_get0_notAfter(certificate);
+  const bool ends_with_ca = ASN1_TIME_compare(end, X509_get0_notAfter(ca.certificate.get())) >= 0;
+  const time_t needed = std::time(nullptr) + (ends_with_ca ? 0 : lifetime_seconds / 3);
   bool good = X509_verify(certificate, ca.key.get()) == 1 && X509_check_private_key(certificate, key) == 1 &&
-              ASN1_TIME_cmp_time_t(X509_get0_notAfter(certificate), soon) > 0;
+              ASN1_TIME_cmp_time_t(end, needed) > 0;
   for (const std::string& host : hosts) {
     const std::string address = AddressBytes(host);
     good = good && (address.empty()
@@ -221,7 +227,8 @@ Status IssueCertificate(const Path& state_folder, const CertificateRequest& requ
   return IssueLocked(ca, request, certificate, key);
 }
 
-Result<bool> EnsureServerCertificate(const Path& state_folder, const std::vector<std::string>& hosts) {
+Result<bool> EnsureServerCertificate(const Path& state_folder, const std::vector<std::string>& hosts,
+                                     int64_t lifetime_seconds) {
   RETURN_IF_ERROR(OpenStateFolder(state_folder));
   ASSIGN_OR_RETURN(const StateLock lock, StateLock::Take(state_folder));
   if (!Exists(state_folder / "ca.crt"))
@@ -230,9 +237,10 @@ Result<bool> EnsureServerCertificate(const Path& state_folder, const std::vector
   const Path certificate_path = state_folder / "server.crt", key_path = state_folder / "server.key";
   const auto certificate = ReadCertificate(certificate_path);
   const auto key = ReadPrivateKey(key_path);
-  if (certificate && key && IsGood(ca, certificate->get(), key->get(), hosts)) return false;
+  if (certificate && key && IsGood(ca, certificate->get(), key->get(), hosts, lifetime_seconds)) return false;
   const std::string name = hosts.empty() ? "hadal" : hosts.front().substr(0, kMaxNameBytes);
-  RETURN_IF_ERROR(IssueLocked(ca, {.name = name, .hosts = hosts}, certificate_path, key_path));
+  RETURN_IF_ERROR(IssueLocked(ca, {.name = name, .hosts = hosts, .seconds = lifetime_seconds},
+                              certificate_path, key_path));
   return true;
 }
 

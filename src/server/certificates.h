@@ -20,18 +20,22 @@ struct CertificateRequest {
   std::vector<std::string> hosts = {};  // subject alternative names: DNS names and IP addresses
   bool server = true;                   // extended key usage
   bool client = false;
-  int days = 397;  // at most the CA's own rest
+  int days = 397;       // at most the CA's own rest
+  int64_t seconds = 0;  // instead of days, if not 0
 };
+inline constexpr int64_t kServerCertificateSeconds = int64_t{397} * 86400;
 
 /// Signs a new P-256 key and writes both files, the key with mode 0600. kNotFound without a CA,
 /// kInvalidArgument for a name or host that no certificate can hold.
 Status IssueCertificate(const Path& state_folder, const CertificateRequest& request, const Path& certificate,
                         const Path& key);
 
-/// Makes the CA and STATE/server.crt, server.key where they are missing; renews the certificate when it has
-/// less than 30 days left, does not cover `hosts`, is of another CA, or its key is another's.
+/// Makes the CA and STATE/server.crt, server.key where they are missing; renews the certificate when less
+/// than a third of `lifetime_seconds` is left of it, it does not cover `hosts`, is of another CA, or its key
+/// is another's. One that ends with its CA is not renewed before it has ended: the next would end no later.
 /// @return whether a certificate was made.
-Result<bool> EnsureServerCertificate(const Path& state_folder, const std::vector<std::string>& hosts);
+Result<bool> EnsureServerCertificate(const Path& state_folder, const std::vector<std::string>& hosts,
+                                     int64_t lifetime_seconds = kServerCertificateSeconds);
 
 /// localhost, its addresses, and the machine's name.
 std::vector<std::string> LocalHosts();

@@ -137,6 +137,8 @@ Result<Query> Database::Prepare(const char* sql) {
 
 int64_t Database::changes() const { return sqlite3_changes64(db_); }
 
+int64_t Database::last_insert_id() const { return sqlite3_last_insert_rowid(db_); }
+
 Result<Transaction> Transaction::Begin(Database& db) {
   RETURN_IF_ERROR(db.Execute("BEGIN IMMEDIATE"));
   return Transaction(db);

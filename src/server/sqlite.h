@@ -59,6 +59,8 @@ class Database {
   Result<Query> Prepare(const char* sql);
   /// Rows that the last statement changed.
   int64_t changes() const;
+  /// The row id of the last record inserted.
+  int64_t last_insert_id() const;
 
  private:
   Database() = default;

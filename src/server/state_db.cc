@@ -108,7 +108,8 @@ Status StateDb::CreateTables() {
     RETURN_IF_ERROR(transaction.Commit());
     ASSIGN_OR_RETURN(found, version());
   }
-  if (found == kSchemaVersion) return {};
+  if (found == kSchemaVersion)  // an older hadal of the same version made the tables without this index
+    return db_.Execute("CREATE INDEX IF NOT EXISTS audit_event ON audit (event, id)");
   return Unsupported(
       "the state database has version {}, and this hadal knows {}; use the hadal that wrote it", found,
       kSchemaVersion);

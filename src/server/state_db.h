@@ -103,9 +103,13 @@ class StateDb {
   };
   Status SetUsage(const std::vector<UsageRecord>& records);
 
-  /// On the disk when it returns. The newest million records are kept.
+  /// On the disk when it returns. The newest million records are kept; of what strangers cause (denied, login_refused,
+  /// client_refused) the newest 100,000, so that no flood of it pushes the rest out.
   Status Audit(const AuditRecord& record);
-  Result<std::vector<AuditRecord>> ListAudit(int64_t newest);
+  /// The newest records, oldest first; with `event`, only those.
+  Result<std::vector<AuditRecord>> ListAudit(int64_t newest, std::string_view event = {});
+  /// Another number for strangers' records, for tests.
+  void KeepStrangerRecords(int64_t kept) { kept_stranger_records_ = kept; }
 
   /// Settings that the server and the command line must agree on, such as "issuer"; empty if never set.
   Result<std::string> Setting(std::string_view name);
@@ -121,6 +125,7 @@ class StateDb {
 
   std::mutex mutex_;
   Database db_;
+  int64_t kept_stranger_records_ = 100'000;
 };
 
 }  // namespace hadal

@@ -7,12 +7,19 @@ namespace hadal {
 namespace {
 
 constexpr int64_t kKeptAuditRecords = 1'000'000;
+// What strangers cause is pruned by itself, so that no flood of it pushes out what those with rights did.
+constexpr int64_t kPruneEvery = 256;  // records
 constexpr size_t kMaxAuditText = 512;
 constexpr int64_t kKeptUsageSeconds = 2 * 86400;
 
 constexpr const char* kFindQuota =
     "SELECT requests_per_minute, requests_per_day, tokens_per_minute, tokens_per_day FROM quotas "
     "WHERE subject IN (?, '*') ORDER BY subject = '*' LIMIT 1";
+
+constexpr const char* kDropStrangers =
+    "DELETE FROM audit WHERE event IN ('denied', 'login_refused', 'client_refused') AND id <= (SELECT id "
+    "FROM audit "
+    "WHERE event IN ('denied', 'login_refused', 'client_refused') ORDER BY id DESC LIMIT 1 OFFSET ?)";
 
 }  // namespace
 
@@ -68,16 +75,19 @@ Status StateDb::Audit(const AuditRecord& record) {
     RETURN_IF_ERROR(query.Bind(bounded(record.peer)).Bind(bounded(record.detail)).Run());
     ASSIGN_OR_RETURN(Query drop, db_.Prepare("DELETE FROM audit WHERE id <= last_insert_rowid() - ?"));
     RETURN_IF_ERROR(drop.Bind(kKeptAuditRecords).Run());
+    if (db_.last_insert_id() % kPruneEvery == 0) {
+      ASSIGN_OR_RETURN(Query strangers, db_.Prepare(kDropStrangers));
+      RETURN_IF_ERROR(strangers.Bind(kept_stranger_records_).Run());
+    }
   }
   return transaction.Commit();
 }
 
-Result<std::vector<AuditRecord>> StateDb::ListAudit(int64_t newest) {
+Result<std::vector<AuditRecord>> StateDb::ListAudit(int64_t newest, std::string_view event) {
   const std::lock_guard lock(mutex_);
-  ASSIGN_OR_RETURN(
-      Query query,
-      db_.Prepare("SELECT time, event, actor, peer, detail FROM audit ORDER BY id DESC LIMIT ?"));
-  query.Bind(newest);
+  ASSIGN_OR_RETURN(Query query, db_.Prepare("SELECT time, event, actor, peer, detail FROM audit "
+                                            "WHERE ? = '' OR event = ? ORDER BY id DESC LIMIT ?"));
+  query.Bind(event).Bind(event).Bind(newest);
   std::vector<AuditRecord> records;
   while (true) {
     ASSIGN_OR_RETURN(const bool more, query.Step());
