@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/step_cost.h"
 #include "kernels/limits.h"
 #include "model/config.h"
 #include "model/forward.h"
@@ -21,20 +22,6 @@ namespace hadal {
 /// cached tokens are decompressed again for later chunks is this implementation's affair and does not count
 /// as work done.
 double PrefillOperations(const ModelConfig& config, int64_t count, int64_t depth);
-
-/// The experts that steps read: each expert once a step and layer, however many tokens chose it.
-class RouteCount : public ForwardObserver {
- public:
-  explicit RouteCount(int64_t experts) : seen_(static_cast<size_t>(experts)) {}
-  void OnTensor(std::string_view, int64_t, View<const float>) override {}
-  void OnRoutes(int64_t layer, View<const int32_t> ids, View<const float> weights) override;
-  /// Distinct experts of all steps and layers seen.
-  int64_t distinct() const { return distinct_; }
-
- private:
-  std::vector<char> seen_;
-  int64_t distinct_ = 0;
-};
 
 /// Bytes that a decode step of `batch` tokens reads from memory, each byte once:
 ///

@@ -15,6 +15,7 @@
 #include "engine/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
+#include "engine/step_cost.h"
 
 namespace hadal {
 
@@ -25,6 +26,8 @@ struct LoopOptions {
   /// Milliseconds between two tokens of a running request that the schedule aims to stay below, by giving
   /// prompts less of each step; 0: no target, prompts get the whole step.
   double target_tpot_ms = 0;
+  /// Called from the engine thread after each step that succeeded, for metrics: must neither block nor throw.
+  std::function<void(const StepRecord&)> on_step = {};
 };
 
 /// A consistent snapshot, taken at the end of a step. Counts are since the start.
@@ -105,6 +108,7 @@ class EngineLoop {
   void Retire(LiveRequest& request);
   void CountBlocks();
   void Publish(const StepPlan& plan, double seconds, bool succeeded);
+  void Report(const StepPlan& plan, double seconds, int64_t experts, int64_t positions) const;
   void CancelAll();
 
   const LoopOptions options_;
@@ -115,6 +119,8 @@ class EngineLoop {
   PrefixCache cache_;
   Scheduler scheduler_;
   PrefillBudget budget_;
+  const DecodeCost cost_;
+  RouteCount routes_;  // of steps without prompts, if anybody listens
   std::vector<SamplerScratch> scratch_;         // one a worker
   std::vector<LiveRequest*> drawing_;           // requests whose logits the step gave
   std::vector<LiveRequest*> arrived_, doomed_;  // taken out of inbox_, cancels_
