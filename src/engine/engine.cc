@@ -35,6 +35,10 @@ Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
   ASSIGN_OR_RETURN(loading.checkpoint, Checkpoint::Open(dir));
   ASSIGN_OR_RETURN(loading.kernels, FindKernels(options.kernels));
   const ModelConfig& config = loading.config;
+  if (options.load.mtp && config.num_nextn_predict_layers == 0)
+    return Unsupported("the model in {} has no MTP layer (num_nextn_predict_layers = 0), which speculative decoding "
+                       "needs; leave it off (--speculative off) or take a model that has one",
+                       dir.string());
   if (options.context > config.max_position_embeddings)
     return InvalidArgument("a context of {} tokens was asked for, and {} has max_position_embeddings {}",
                            options.context, dir.string(), config.max_position_embeddings);
@@ -130,7 +134,7 @@ Result<std::unique_ptr<Engine>> Engine::Load(const Path& dir, const EngineOption
   ASSIGN_OR_RETURN(engine->pass_, ForwardPass::Create(engine->config_, engine->weights_, *engine->kernels_,
                                                       *engine->pool_, engine->alone_, loading.limits, loading.cache_bf16));
   engine->blocks_ = BlockPool(engine->pass_->cache().blocks());
-  engine->step_.Reserve(loading.limits.tokens, loading.limits.logit_rows, 2 * options.sequences);
+  engine->step_.Reserve(loading.limits.tokens, loading.limits.logit_rows, loading.limits.tokens);
   return engine;
 }
 

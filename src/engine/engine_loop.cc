@@ -10,13 +10,6 @@ namespace {
 // What bounds the queues keeps a wrong setting from reserving the machine's memory.
 constexpr int64_t kMostRequests = 1 << 20;
 
-/// Cached positions that the slices' sequences attend to, each sequence's once.
-int64_t CountPositions(const StepPlan& plan) {
-  int64_t positions = 0;
-  for (const Slice& slice : plan.slices) positions += slice.sequence->computed + slice.count;
-  return positions;
-}
-
 double Seconds(std::chrono::steady_clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
 SchedulerOptions ForScheduler(Engine& engine, const LoopOptions& options, int64_t context) {
@@ -25,7 +18,9 @@ SchedulerOptions ForScheduler(Engine& engine, const LoopOptions& options, int64_
           .max_running = options.max_running,
           .max_requests = options.max_running + options.max_waiting,
           .context = context,
-          .block_size = limits.block_size};
+          .block_size = limits.block_size,
+          .drafts = options.speculative == Speculation::kOff ? 0 : options.speculative_tokens,
+          .logit_rows = limits.logit_rows};
 }
 
 Status CheckOptions(Engine& engine, const LoopOptions& options) {
@@ -41,6 +36,14 @@ Status CheckOptions(Engine& engine, const LoopOptions& options) {
     return InvalidArgument(
         "target_tpot_ms is {}; it must be a number of milliseconds from 0 (no target) to 1000000",
         options.target_tpot_ms);
+  if (options.speculative == Speculation::kOff) return {};
+  if (engine.weights().mtp.empty())
+    return Unsupported("speculative decoding with MTP needs the model's prediction layers, and none is loaded "
+                       "(config.json: num_nextn_predict_layers = {})",
+                       engine.config().num_nextn_predict_layers);
+  if (options.speculative_tokens < 1 || options.speculative_tokens > kMostDrafts)
+    return InvalidArgument("speculative_tokens is {}; it must be from 1 to {}", options.speculative_tokens,
+                           kMostDrafts);
   return {};
 }
 
@@ -53,6 +56,10 @@ Result<std::unique_ptr<EngineLoop>> EngineLoop::Start(std::unique_ptr<Engine> en
   for (int i = 0; i < loop->engine_->threads().threads(); ++i) {
     ASSIGN_OR_RETURN(SamplerScratch scratch, SamplerScratch::Create(loop->engine_->config().vocab_size));
     loop->scratch_.push_back(std::move(scratch));
+  }
+  if (options.speculative == Speculation::kMtp) {
+    ASSIGN_OR_RETURN(Speculator speculator, Speculator::Create(*loop->engine_, options.max_running));
+    loop->speculator_.emplace(std::move(speculator));
   }
   loop->thread_ = std::thread(&EngineLoop::Main, loop.get());
   return loop;
@@ -77,11 +84,10 @@ EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, const LoopOptions& option
       cache_(engine_->blocks(), engine_->pass().limits().block_size, options.prefix_cache, key),
       scheduler_(ForScheduler(*engine_, options, context_), cache_),
       budget_(engine_->pass().limits().tokens, options.target_tpot_ms / 1000),
-      cost_(engine_->config(), engine_->weights(), engine_->pass().cache()),
-      routes_(engine_->config().n_routed_experts),
       progress_(Clock::now()) {
   const size_t running = static_cast<size_t>(options.max_running);
   const size_t all = running + static_cast<size_t>(options.max_waiting);
+  stepping_.reserve(running);
   drawing_.reserve(running);
   for (auto* queue : {&arrived_, &doomed_, &inbox_, &cancels_}) queue->reserve(all);
   live_.reserve(all);
@@ -148,12 +154,17 @@ Result<RequestId> EngineLoop::Submit(GenerationRequest request) {
   return id;
 }
 
-void EngineLoop::Cancel(RequestId id) {
+void EngineLoop::Cancel(RequestId id) { EndSoon(id, FinishReason::kCancelled); }
+
+void EngineLoop::Finish(RequestId id) { EndSoon(id, FinishReason::kStop); }
+
+void EngineLoop::EndSoon(RequestId id, FinishReason reason) {
   {
     std::lock_guard lock(mutex_);
     const auto found = live_.find(id);
-    if (found == live_.end() || found->second->cancelled) return;
-    found->second->cancelled = true;
+    if (found == live_.end() || found->second->ending) return;
+    found->second->ending = true;
+    found->second->ends_with = reason;
     cancels_.push_back(found->second.get());
   }
   wake_.notify_one();
@@ -174,8 +185,8 @@ void EngineLoop::Drain(std::chrono::milliseconds limit) {
 /// With the mutex held.
 void EngineLoop::CancelAll() {
   for (const auto& [id, request] : live_) {
-    if (request->cancelled) continue;
-    request->cancelled = true;
+    if (request->ending) continue;
+    request->ending = true;
     cancels_.push_back(request.get());
   }
 }
@@ -211,7 +222,7 @@ bool EngineLoop::Receive() {
   for (LiveRequest* request : arrived_) scheduler_.Add(*request);
   arrived_.clear();
   for (LiveRequest* request : doomed_) {
-    request->End(FinishReason::kCancelled);
+    request->End(request->ends_with);
     Retire(*request);
   }
   doomed_.clear();
@@ -222,31 +233,19 @@ void EngineLoop::RunStep() {
   const Clock::time_point begin = Clock::now();
   const StepPlan& plan = scheduler_.Schedule(budget_.tokens());
   MarkStarted(plan, begin);
-  const bool counted = options_.on_step && plan.prefill_tokens == 0;
-  const int64_t experts_before = routes_.distinct(), positions = counted ? CountPositions(plan) : 0;
-  const Result<View<const float>> logits = engine_->RunStep(plan.slices, counted ? &routes_ : nullptr);
+  BeginStep(plan);
+  const Result<View<const float>> logits = engine_->RunStep(plan.slices);
+  TakeGuessesBack();
   if (logits) {
     scheduler_.Complete();
     Sample(plan, *logits);
-    Deliver();
+    if (speculator_) speculator_->Keep(stepping_);
   } else {
     FailStep(plan, logits.error());
   }
   const double seconds = Seconds(Clock::now() - begin);
   budget_.Observe(plan.decode_tokens, plan.prefill_tokens, seconds);
   Publish(plan, seconds, logits.has_value());
-  if (logits && options_.on_step) Report(plan, seconds, routes_.distinct() - experts_before, positions);
-}
-
-/// `experts`: distinct ones of all layers together that a step without prompts read; `positions`: of its
-/// sequences.
-void EngineLoop::Report(const StepPlan& plan, double seconds, int64_t experts, int64_t positions) const {
-  StepRecord record{.requests = static_cast<int64_t>(plan.slices.size()),
-                    .decode_tokens = plan.decode_tokens,
-                    .prefill_tokens = plan.prefill_tokens,
-                    .seconds = seconds};
-  if (plan.prefill_tokens == 0) record.read_bytes = cost_.Bytes(plan.decode_tokens, experts, positions);
-  options_.on_step(record);
 }
 
 void EngineLoop::MarkStarted(const StepPlan& plan, Clock::time_point now) {
@@ -262,12 +261,42 @@ void EngineLoop::MarkStarted(const StepPlan& plan, Clock::time_point now) {
   }
 }
 
-/// Draws the tokens of the requests that have nothing pending any more, on all threads: which one draws for
-/// whom makes no difference.
+/// Notes where the step's requests stand, and has tokens guessed where the plan has room for them.
+void EngineLoop::BeginStep(const StepPlan& plan) {
+  stepping_.clear();
+  for (size_t i = 0; i < plan.slices.size(); ++i) {
+    LiveRequest& request = static_cast<LiveRequest&>(*plan.requests[i]);
+    request.step_begin = request.sequence.computed;
+    request.guessed = plan.slices[i].drafts;
+    stepping_.push_back(&request);
+  }
+  if (speculator_) speculator_->Guess(stepping_, scratch_);
+}
+
+/// Guesses were tokens for the step alone: what follows draws the tokens one by one, as without them.
+void EngineLoop::TakeGuessesBack() {
+  for (LiveRequest* request : stepping_) {
+    Sequence& s = request->sequence;
+    s.tokens.resize(s.tokens.size() - static_cast<size_t>(request->guessed));
+    s.computed = std::min(s.computed, s.length());
+  }
+}
+
+/// Draws the tokens of the requests that have nothing pending any more. Where the token drawn is the one that
+/// was guessed, the step has computed it, and the next is drawn from its logits.
 void EngineLoop::Sample(const StepPlan& plan, View<const float> logits) {
   drawing_.clear();
   for (size_t i = 0; i < plan.slices.size(); ++i)
-    if (plan.slices[i].logits > 0) drawing_.push_back(static_cast<LiveRequest*>(plan.requests[i]));
+    if (plan.slices[i].logits > 0) drawing_.push_back(stepping_[i]);
+  for (size_t round = 0; !drawing_.empty(); ++round) {
+    Draw(logits);
+    Deliver(round);
+    if (!drawing_.empty()) DropEnding();
+  }
+}
+
+/// On all threads: which one draws for whom makes no difference.
+void EngineLoop::Draw(View<const float> logits) {
   engine_->threads().For(static_cast<int64_t>(drawing_.size()), [&](int64_t i, int worker) {
     LiveRequest& request = *drawing_[static_cast<size_t>(i)];
     const Sequence& s = request.sequence;
@@ -276,18 +305,35 @@ void EngineLoop::Sample(const StepPlan& plan, View<const float> logits) {
   });
 }
 
-void EngineLoop::Deliver() {
-  int64_t tokens = 0;
+/// Delivers what was drawn; drawing_ keeps the requests whose guess number `round` was right.
+void EngineLoop::Deliver(size_t round) {
+  int64_t tokens = 0, accepted = 0;
+  size_t kept = 0;
   for (LiveRequest* request : drawing_) {
     request->Accept(context_);
-    tokens += request->event.token >= 0;
-    if (request->event.finished)
+    const int32_t token = request->event.token;
+    const bool right = static_cast<int64_t>(round) < request->guessed && request->guesses[round] == token;
+    tokens += token >= 0;
+    accepted += right;
+    if (request->event.finished) {
       Retire(*request);
-    else
-      request->request.deliver(request->event, request->usage);
+      continue;
+    }
+    request->request.deliver(request->event, request->usage);
+    if (!right) continue;
+    ++request->sequence.computed;
+    drawing_[kept++] = request;
   }
+  drawing_.resize(kept);
   std::lock_guard lock(mutex_);
   stats_.generated_tokens += tokens;
+  stats_.accepted_tokens += accepted;
+}
+
+/// Requests that a delivery has ended get no further token.
+void EngineLoop::DropEnding() {
+  std::lock_guard lock(mutex_);
+  std::erase_if(drawing_, [](const LiveRequest* request) { return request->ending; });
 }
 
 /// The step's computation failed: nobody in it can go on, the others can.
@@ -302,6 +348,7 @@ void EngineLoop::FailStep(const StepPlan& plan, const Error& error) {
 /// Gives back what an ended request holds, delivers its last event and forgets it.
 void EngineLoop::Retire(LiveRequest& request) {
   scheduler_.Remove(request, /*distrust=*/request.event.reason == FinishReason::kError);
+  std::replace(stepping_.begin(), stepping_.end(), &request, static_cast<LiveRequest*>(nullptr));
   request.request.deliver(request.event, request.usage);
   std::unique_ptr<LiveRequest> gone;  // destroyed when the lock is not held
   std::lock_guard lock(mutex_);
@@ -328,8 +375,9 @@ void EngineLoop::Publish(const StepPlan& plan, double seconds, bool succeeded) {
   stats_.failed_steps += !succeeded;
   stats_.preemptions += plan.preempted;
   if (succeeded) stats_.prefill_tokens += plan.prefill_tokens;
+  if (succeeded) stats_.drafted_tokens += plan.draft_tokens;
   stats_.last_step_requests = static_cast<int64_t>(plan.slices.size());
-  stats_.last_step_tokens = plan.decode_tokens + plan.prefill_tokens;
+  stats_.last_step_tokens = plan.decode_tokens + plan.draft_tokens + plan.prefill_tokens;
   stats_.last_step_seconds = seconds;
   stats_.prefill_budget = budget_.tokens();
   CountBlocks();

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -15,9 +16,12 @@
 #include "engine/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
-#include "engine/step_cost.h"
+#include "engine/speculative.h"
 
 namespace hadal {
+
+/// Where guesses at tokens to come are from. They change when tokens come, never which.
+enum class Speculation { kOff, kMtp };
 
 struct LoopOptions {
   int64_t max_running = 16;   // requests in one step; at most the engine's logit rows and step tokens
@@ -26,8 +30,8 @@ struct LoopOptions {
   /// Milliseconds between two tokens of a running request that the schedule aims to stay below, by giving
   /// prompts less of each step; 0: no target, prompts get the whole step.
   double target_tpot_ms = 0;
-  /// Called from the engine thread after each step that succeeded, for metrics: must neither block nor throw.
-  std::function<void(const StepRecord&)> on_step = {};
+  Speculation speculative = Speculation::kOff;  // kMtp: the engine must have prediction layers loaded
+  int64_t speculative_tokens = 1;  // guessed for a request in a step, 1 to kMostDrafts; each may need a row of logits
 };
 
 /// A consistent snapshot, taken at the end of a step. Counts are since the start.
@@ -42,6 +46,8 @@ struct LoopStats {
   int64_t steps = 0, failed_steps = 0;
   int64_t prefill_tokens = 0;  // computed, those computed again after a preemption included
   int64_t generated_tokens = 0;
+  int64_t drafted_tokens = 0;   // guessed and computed
+  int64_t accepted_tokens = 0;  // of these, became tokens of answers
   int64_t finished_requests = 0;
   int64_t last_step_requests = 0, last_step_tokens = 0;
   double last_step_seconds = 0;  // forward, sampling and delivery
@@ -82,6 +88,9 @@ class EngineLoop {
   /// Ends the request before the next step: its blocks are free and its last event (kCancelled) is out when
   /// that step begins. Nothing happens if it has ended or never was.
   void Cancel(RequestId id);
+  /// As Cancel, but the request ends as stopped (kStop): the caller has found in its text what ends it. From
+  /// `deliver`, no further token comes after the one that is being delivered; so with Cancel.
+  void Finish(RequestId id);
 
   /// Refuses new requests from now on, waits until the others have ended, at the limit cancels those that
   /// have not. Returns when each has got its last event. Not from `deliver`.
@@ -100,15 +109,19 @@ class EngineLoop {
 
   void Main();
   bool Receive();
+  void EndSoon(RequestId id, FinishReason reason);
   void RunStep();
+  void BeginStep(const StepPlan& plan);
+  void TakeGuessesBack();
+  void DropEnding();
   void MarkStarted(const StepPlan& plan, Clock::time_point now);
   void Sample(const StepPlan& plan, View<const float> logits);
-  void Deliver();
+  void Draw(View<const float> logits);
+  void Deliver(size_t round);
   void FailStep(const StepPlan& plan, const Error& error);
   void Retire(LiveRequest& request);
   void CountBlocks();
   void Publish(const StepPlan& plan, double seconds, bool succeeded);
-  void Report(const StepPlan& plan, double seconds, int64_t experts, int64_t positions) const;
   void CancelAll();
 
   const LoopOptions options_;
@@ -119,10 +132,10 @@ class EngineLoop {
   PrefixCache cache_;
   Scheduler scheduler_;
   PrefillBudget budget_;
-  const DecodeCost cost_;
-  RouteCount routes_;  // of steps without prompts, if anybody listens
   std::vector<SamplerScratch> scratch_;         // one a worker
-  std::vector<LiveRequest*> drawing_;           // requests whose logits the step gave
+  std::optional<Speculator> speculator_;
+  std::vector<LiveRequest*> stepping_;          // the step's; null once they have ended
+  std::vector<LiveRequest*> drawing_;           // those of them whose next token's logits are there
   std::vector<LiveRequest*> arrived_, doomed_;  // taken out of inbox_, cancels_
 
   mutable std::mutex mutex_;         // guards what follows

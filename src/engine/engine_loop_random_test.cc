@@ -25,7 +25,8 @@ class EngineLoopTest : public testing::TestWithParam<Setting> {};
 TEST_P(EngineLoopTest, EveryRequestGetsWhatItGetsAlone) {
   const Setting& setting = GetParam();
   constexpr size_t kCount = 48;
-  auto engine = Load(setting.folder, setting.contexts, setting.threads);
+  const bool guesses = setting.options.speculative != Speculation::kOff;
+  auto engine = Load(setting.folder, setting.contexts, setting.threads, guesses);
   const std::vector<Asked> asked = RandomRequests(kCount, 7, engine->config().vocab_size);
   std::vector<Truth> truths;
   for (const Asked& a : asked) truths.push_back(Alone(*engine, a));
@@ -59,6 +60,9 @@ TEST_P(EngineLoopTest, EveryRequestGetsWhatItGetsAlone) {
   ExpectNoLeak(*loop);
   const LoopStats stats = loop->stats();
   EXPECT_EQ(stats.finished_requests, static_cast<int64_t>(kCount));
+  EXPECT_LE(stats.accepted_tokens, stats.drafted_tokens);
+  EXPECT_EQ(stats.accepted_tokens > 0, guesses) << "of " << stats.drafted_tokens << " guesses";
+  EXPECT_EQ(stats.drafted_tokens > stats.accepted_tokens, guesses) << "no guess was wrong";
   if (setting.options.prefix_cache) {
     EXPECT_GT(stats.prefix_hit_tokens, 0);
   } else {
@@ -76,7 +80,15 @@ INSTANTIATE_TEST_SUITE_P(
         Setting{"tight_without_prefix_cache", "v3-tiny-bf16", 1, {.max_running = 8, .prefix_cache = false}},
         Setting{"tight_with_target", "v3-tiny-mtp", 1, {.max_running = 6, .target_tpot_ms = 0.01}},
         Setting{"one_thread", "v3-tiny-fp8", 2, {.max_running = 3}, 1},
-        Setting{"one_at_a_time", "moonlight-tiny", 1, {.max_running = 1, .prefix_cache = true}, 3}),
+        Setting{"one_at_a_time", "moonlight-tiny", 1, {.max_running = 1, .prefix_cache = true}, 3},
+        Setting{"guessing", "v3-tiny-mtp", 8, {.max_running = 8, .speculative = Speculation::kMtp}},
+        Setting{"guessing_far_in_little_room", "v3-tiny-mtp", 1,
+                {.max_running = 8, .speculative = Speculation::kMtp, .speculative_tokens = 4}},
+        Setting{"guessing_with_target", "v3-tiny-mtp", 2,
+                {.max_running = 6, .target_tpot_ms = 0.01, .speculative = Speculation::kMtp, .speculative_tokens = 2},
+                1},
+        Setting{"guessing_without_prefix_cache", "v3-tiny-mtp", 1,
+                {.max_running = 5, .prefix_cache = false, .speculative = Speculation::kMtp}, 3}),
     [](const auto& setting) { return setting.param.name; });
 
 }  // namespace

@@ -147,6 +147,32 @@ TEST(EngineLoop, CancelledRequestsEndAtOnceAndOthersGoOn) {
   ExpectNoLeak(*loop);
 }
 
+TEST(EngineLoop, ARequestThatIsFinishedEndsAsStoppedAfterThatToken) {
+  auto engine = Load("v3-tiny-bf16", 1);
+  const Asked asked = Greedy(Counting(9), 40);
+  const Truth truth = Alone(*engine, asked);
+  auto loop = Must(EngineLoop::Start(std::move(engine), {.max_running = 1}));
+  Inbox inbox;
+  RequestId id = 0;
+  Gate gate;
+  inbox.OnEvent([&] {
+    if (inbox.events().size() == 1) gate.Pass();
+    if (inbox.events().size() == 3) {
+      loop->Finish(id);
+      loop->Cancel(id);  // too late
+    }
+  });
+  id = Must(loop->Submit(ToRequest(asked, inbox)));
+  gate.WaitUntilHeld();
+  gate.Open();
+  loop->Drain(kLong);
+  EXPECT_EQ(inbox.last().reason, FinishReason::kStop);
+  EXPECT_EQ(inbox.last().token, -1);
+  EXPECT_EQ(inbox.usage().generated, 3);
+  ExpectPrefixOfTruth(inbox, truth, asked);
+  ExpectNoLeak(*loop);
+}
+
 TEST(EngineLoop, TheDestructorEndsWhatIsLeft) {
   Inbox running, waiting;
   {
@@ -193,8 +219,7 @@ TEST(EngineLoop, OptionsOutOfRangeAreRefused) {
 
 /// Twice the same requests in a pool too small for them, on one thread: the second time everything has its
 /// room.
-TEST(EngineLoop, AStepAllocatesNothing) {
-  auto loop = Must(EngineLoop::Start(Load("v3-tiny-bf16", 2, 1), {.max_running = 8}));
+void ExpectNoAllocations(std::unique_ptr<EngineLoop> loop) {
   std::vector<Asked> asked = RandomRequests(12, 4, loop->engine().config().vocab_size);
   std::latch waves[] = {std::latch(12), std::latch(12)};
   int64_t first = -1, last = -1, preempted = 0;
@@ -219,6 +244,16 @@ TEST(EngineLoop, AStepAllocatesNothing) {
   loop->Drain(kLong);
   EXPECT_GT(loop->stats().preemptions, preempted) << "preemption is part of what is measured";
   EXPECT_EQ(last, first);
+}
+
+TEST(EngineLoop, AStepAllocatesNothing) {
+  ExpectNoAllocations(Must(EngineLoop::Start(Load("v3-tiny-bf16", 2, 1), {.max_running = 8})));
+}
+
+TEST(EngineLoop, AStepWithGuessesAllocatesNothing) {
+  ExpectNoAllocations(Must(EngineLoop::Start(
+      Load("v3-tiny-mtp", 2, 1, /*mtp=*/true),
+      {.max_running = 8, .speculative = Speculation::kMtp, .speculative_tokens = 3})));
 }
 
 /// Damages the first of some weights for the lifetime of the object. The engine thread must be idle at both

@@ -22,13 +22,14 @@ inline constexpr int64_t kBlock = 8;
 // Drain ends as soon as the requests have; this is the limit beyond which a test is hung.
 inline constexpr milliseconds kLong{300'000};
 
-/// `contexts`: how many full contexts the cache holds.
-inline std::unique_ptr<Engine> Load(const std::string& folder, int64_t contexts, int threads = 2) {
+/// `contexts`: how many full contexts the cache holds. `mtp`: with the prediction layer, and logits for guesses.
+inline std::unique_ptr<Engine> Load(const std::string& folder, int64_t contexts, int threads = 2, bool mtp = false) {
   EngineOptions options;
   options.context = kContext;
   options.sequences = contexts;
   options.step_tokens = 40;
   options.logit_rows = 16;
+  options.load.mtp = mtp;
   options.block_size = kBlock;
   options.threads = threads;
   return Must(Engine::Load(golden::Folder(folder), options));
@@ -166,6 +167,12 @@ inline Asked RandomRequest(std::mt19937& random, int64_t vocab,
   asked.params.top_p = random() % 2 ? 1 : 0.8;
   asked.priority = static_cast<int64_t>(random() % 3) - 1;
   asked.logprobs = random() % 2 ? static_cast<int>(random() % 6) : -1;
+  if (random() % 2) {
+    // Few tokens to choose from, so that guesses come true now and then.
+    const int64_t first = static_cast<int64_t>(random() % vocab);
+    for (int64_t i = 0; i < 3; ++i)
+      asked.params.logit_bias.emplace_back(static_cast<int32_t>((first + i * 7) % vocab), 60.0f);
+  }
   for (int i = 0; i < 8; ++i) asked.stop_ids.push_back(static_cast<int64_t>(random() % vocab));
   return asked;
 }

@@ -14,8 +14,8 @@ Result<std::unique_ptr<LiveRequest>> LiveRequest::Create(GenerationRequest reque
   s.tokens = std::move(live->request.prompt);
   s.prompt_length = s.length();
   for (const int32_t id : s.tokens) live->sampler.Observe(id, /*is_prompt=*/true);
-  s.tokens.reserve(
-      static_cast<size_t>(std::min(s.prompt_length + live->sampler.params().max_tokens, context)));
+  live->most_tokens = std::min(s.prompt_length + live->sampler.params().max_tokens, context);
+  s.tokens.reserve(static_cast<size_t>(live->most_tokens));
   s.block_table.reserve(static_cast<size_t>((context + block_size - 1) / block_size));
   live->event.top.reserve(static_cast<size_t>(std::max(live->request.logprobs, 0)));
   live->priority = live->request.priority;
@@ -31,6 +31,10 @@ void LiveRequest::Draw(std::span<const float> logits, SamplerScratch& scratch) {
   const LogSoftmax distribution(logits);
   event.logprob = distribution[*token];
   distribution.Top(request.logprobs, event.top);
+}
+
+int32_t LiveRequest::Guess(std::span<const float> logits, SamplerScratch& scratch) const {
+  return sampler.Sample(logits, static_cast<uint64_t>(sequence.length()), scratch).value_or(-1);
 }
 
 void LiveRequest::Accept(int64_t context) {

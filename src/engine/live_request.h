@@ -1,6 +1,7 @@
 // A request inside the engine loop: what was asked, how far it is, and the event of its latest token.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <memory>
 
@@ -9,6 +10,9 @@
 #include "engine/scheduler.h"
 
 namespace hadal {
+
+// Tokens guessed ahead of one request in one step at most.
+inline constexpr int64_t kMostDrafts = 4;
 
 struct LiveRequest : ScheduledRequest {
   /// Takes all memory that the request will need. kInvalidArgument: parameters out of range;
@@ -22,6 +26,8 @@ struct LiveRequest : ScheduledRequest {
   /// Chooses the next token from the logits [V] of the last one, into `event`; an error ends the request.
   /// Threads: safe for distinct requests and `scratch`.
   void Draw(std::span<const float> logits, SamplerScratch& scratch);
+  /// What Draw would choose next if `logits` were the model's, and the tokens so far those drawn; -1 if nothing.
+  int32_t Guess(std::span<const float> logits, SamplerScratch& scratch) const;
   /// Appends the token that was drawn, or ends the request: by a stop token, max_tokens or the context.
   void Accept(int64_t context);
   /// Makes `event` the last one, without a token.
@@ -33,7 +39,14 @@ struct LiveRequest : ScheduledRequest {
   Usage usage;
   TokenEvent event;
   std::chrono::steady_clock::time_point submitted;
-  bool cancelled = false;  // the loop's mutex guards it
+  bool ending = false;  // by Cancel or Finish; the loop's mutex guards it and the next
+  FinishReason ends_with = FinishReason::kCancelled;
+
+  // Of the step that is under way: where it began, and what Speculator guessed.
+  int64_t step_begin = 0;  // sequence.computed before it
+  int64_t guessed = 0;
+  std::array<int32_t, kMostDrafts> guesses{};
+  int64_t guess_row = 0;  // in the prediction layer's latest pass
 
  private:
   LiveRequest(GenerationRequest asked, Sampler made) : request(std::move(asked)), sampler(std::move(made)) {}

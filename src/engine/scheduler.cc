@@ -20,12 +20,14 @@ void StepPlan::Clear() {
   slices.clear();
   requests.clear();
   started.clear();
-  decode_tokens = prefill_tokens = preempted = 0;
+  decode_tokens = draft_tokens = prefill_tokens = preempted = 0;
 }
 
 Scheduler::Scheduler(const SchedulerOptions& options, PrefixCache& cache) : options_(options), cache_(cache) {
   HADAL_CHECK(options.max_running >= 1 && options.max_running <= options.step_tokens,
               "{} running requests, {} tokens in a step", options.max_running, options.step_tokens);
+  HADAL_CHECK(options.logit_rows >= options.max_running, "{} running requests, {} logit rows", options.max_running,
+              options.logit_rows);
   const size_t running = static_cast<size_t>(options.max_running);
   running_.reserve(running);
   waiting_.reserve(static_cast<size_t>(options.max_requests));
@@ -52,10 +54,11 @@ void Scheduler::Remove(ScheduledRequest& request, bool distrust) {
 const StepPlan& Scheduler::Schedule(int64_t prefill_budget) {
   plan_.Clear();
   Decode();
-  int64_t room = options_.step_tokens - plan_.decode_tokens;
+  int64_t room = options_.step_tokens - plan_.decode_tokens - RoomForDrafts();
   if (plan_.decode_tokens > 0) room = std::min(room, std::max<int64_t>(prefill_budget, 1));
   Prefill(room);
   Admit(room);
+  Guess(options_.step_tokens - plan_.decode_tokens - plan_.prefill_tokens);
   HADAL_CHECK(!plan_.slices.empty() || empty(), "{} running and {} waiting requests, and no step", running(),
               waiting());
   return plan_;
@@ -114,6 +117,51 @@ void Scheduler::Admit(int64_t& room) {
     plan_.prefill_tokens += count;
     room -= count;
   }
+}
+
+/// How many of the tokens after its next one a decoding request can use: the last token of an answer is drawn,
+/// never computed.
+int64_t Scheduler::MostDrafts(const ScheduledRequest& request) const {
+  const Sequence& s = request.sequence;
+  if (s.computed < s.prompt_length) return 0;  // its pending token is the prompt's last
+  return std::clamp<int64_t>(std::min(request.most_tokens, options_.context) - s.length() - 1, 0, options_.drafts);
+}
+
+/// Tokens that prompts leave to guesses.
+int64_t Scheduler::RoomForDrafts() const {
+  if (options_.drafts == 0) return 0;
+  int64_t wanted = 0;
+  for (const ScheduledRequest* request : plan_.requests) wanted += MostDrafts(*request);
+  return std::min(wanted, (options_.step_tokens - plan_.decode_tokens) / 2);
+}
+
+/// The slices of decoding requests come first in the plan.
+void Scheduler::Guess(int64_t room) {
+  int64_t rows = options_.logit_rows;
+  for (const Slice& slice : plan_.slices) rows -= slice.logits;
+  room = std::min(room, rows);
+  for (int64_t depth = 1; depth <= options_.drafts; ++depth) {
+    for (int64_t i = 0; i < plan_.decode_tokens && room > 0; ++i)
+      if (MostDrafts(*plan_.requests[static_cast<size_t>(i)]) >= depth) room -= AddDraft(static_cast<size_t>(i));
+  }
+}
+
+/// False if that takes a block that another may need.
+bool Scheduler::AddDraft(size_t index) {
+  Slice& slice = plan_.slices[index];
+  Sequence& s = *slice.sequence;
+  const int64_t blocks = BlocksFor(s.computed + slice.count + 1);
+  if (blocks > static_cast<int64_t>(s.block_table.size())) {
+    const bool own = BlocksToGoOn(*plan_.requests[index]) >= blocks;  // among the outstanding
+    if (plan_.preempted > 0 || cache_.available() < Outstanding() + !own) return false;
+    const Status extended = cache_.Extend(s.block_table, blocks);
+    HADAL_CHECK(extended.has_value(), "{}", extended.error().message);
+  }
+  ++slice.count;
+  ++slice.logits;
+  ++slice.drafts;
+  ++plan_.draft_tokens;
+  return true;
 }
 
 /// Whether a running request that is served before will soon offer the request's prompt block `index`, with

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "engine/prefix_cache.h"
@@ -19,6 +20,7 @@ struct ScheduledRequest {
   int64_t cached_blocks =
       0;  // blocks at the table's start that were found in, or offered to, the prefix cache
   int64_t prefix_tokens = -1;  // found in the prefix cache when it first started; -1: has not started
+  int64_t most_tokens = std::numeric_limits<int64_t>::max();  // of prompt and answer; there is no guessing beyond
 };
 
 /// Whether `a` is served before `b`: by priority, then arrival. The last in this order is the youngest.
@@ -30,6 +32,8 @@ struct SchedulerOptions {
   int64_t max_requests = 272;  // running and waiting, for which room is reserved
   int64_t context = 4096;      // at most what all blocks hold, so that every request fits alone
   int64_t block_size = 64;
+  int64_t drafts = 0;        // tokens that may be guessed for a decoding request in a step
+  int64_t logit_rows = 272;  // of a step: at least max_running, and what is more may go to guesses
 };
 
 /// The next step. The slices' block tables are extended already.
@@ -38,6 +42,7 @@ struct StepPlan {
   std::vector<ScheduledRequest*> requests;  // the slices'
   std::vector<ScheduledRequest*> started;   // for the first time
   int64_t decode_tokens = 0;                // of requests with a single token pending
+  int64_t draft_tokens = 0;                 // guesses beside them: Slice::drafts in all
   int64_t prefill_tokens = 0;               // of the others: prompts, and what is computed again
   int64_t preempted = 0;                    // requests that lost their blocks
   void Clear();
@@ -51,6 +56,9 @@ struct StepPlan {
 ///      pending fits into the blocks that running ones do not need for what they have pending, and a token of
 ///      the budget is left. One whose prompt begins like that of a running request waits until that has
 ///      computed what they share.
+///   4. Guesses: decoding requests may have tokens guessed after the one they have, a first for each before a
+///      second for any, from what the others have left of logit rows, tokens and blocks; for their tokens up to
+///      half of the step beyond decoding was kept from 2 and 3. They preempt nobody.
 ///
 /// A running request for which blocks are short takes them from the youngest running one: that loses all its
 /// blocks and waits, to be computed again later (tokens keep their roles). No request starts in such a step.
@@ -88,6 +96,10 @@ class Scheduler {
   void Decode();
   void Prefill(int64_t& room);
   void Admit(int64_t& room);
+  int64_t MostDrafts(const ScheduledRequest& request) const;
+  int64_t RoomForDrafts() const;
+  void Guess(int64_t room);
+  bool AddDraft(size_t index);
   bool MakeRoom(ScheduledRequest& request, int64_t blocks);
   void PreemptYoungest();
   void PlanSlice(ScheduledRequest& request, int64_t count);

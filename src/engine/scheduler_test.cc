@@ -37,6 +37,8 @@ class World {
     const StepPlan& plan = scheduler.Schedule(prefill_budget);
     CheckPlan(plan, prefill_budget);
     FinishStep(plan.slices);
+    // Every guess is wrong.
+    for (const Slice& slice : plan.slices) slice.sequence->computed -= slice.drafts;
     scheduler.Complete();
     for (const Slice& slice : plan.slices)
       if (slice.logits) slice.sequence->tokens.push_back(7);
@@ -65,17 +67,22 @@ class World {
   }
 
   void CheckPlan(const StepPlan& plan, int64_t prefill_budget) {
-    int64_t tokens = 0;
+    int64_t tokens = 0, logits = 0, drafts = 0;
     for (size_t i = 0; i < plan.slices.size(); ++i) {
       const Slice& slice = plan.slices[i];
       ASSERT_EQ(slice.sequence, &plan.requests[i]->sequence);
-      ASSERT_EQ(slice.logits, slice.count == slice.sequence->pending() ? 1 : 0);
+      ASSERT_EQ(slice.logits, slice.count == slice.sequence->pending() + slice.drafts ? 1 + slice.drafts : 0);
+      ASSERT_TRUE(slice.drafts == 0 || slice.sequence->pending() == 1);
+      logits += slice.logits;
+      drafts += slice.drafts;
       ASSERT_GE(static_cast<int64_t>(slice.sequence->block_table.size()) * kBlock,
                 slice.sequence->computed + slice.count);
       ASSERT_EQ(std::count(plan.requests.begin(), plan.requests.end(), plan.requests[i]), 1);
       tokens += slice.count;
     }
-    ASSERT_EQ(tokens, plan.decode_tokens + plan.prefill_tokens);
+    ASSERT_EQ(tokens, plan.decode_tokens + plan.draft_tokens + plan.prefill_tokens);
+    ASSERT_EQ(drafts, plan.draft_tokens);
+    ASSERT_LE(logits, options_.logit_rows);
     ASSERT_LE(tokens, options_.step_tokens);
     if (plan.decode_tokens > 0) ASSERT_LE(plan.prefill_tokens, std::max<int64_t>(prefill_budget, 1));
     ASSERT_LE(scheduler.running(), options_.max_running);
@@ -114,6 +121,64 @@ TEST(Scheduler, ThePrefillBudgetHoldsOnlyBesideDecodes) {
   ScheduledRequest& b = world.Add(20);
   EXPECT_EQ(World::Planned(world.Step(2), b), 2);
   EXPECT_EQ(World::Planned(world.Step(0), b), 1) << "a prompt always gets on";
+}
+
+TEST(Scheduler, GuessesTakeWhatOthersLeaveOfTheStep) {
+  World world(100, {.step_tokens = 10, .max_running = 4, .context = 100, .drafts = 3});
+  ScheduledRequest& a = world.Add(4);
+  EXPECT_EQ(world.Step().draft_tokens, 0) << "nothing is guessed beside a prompt's tokens";
+  EXPECT_EQ(World::Planned(world.Step(), a), 4);
+  ScheduledRequest& b = world.Add(30);
+  const StepPlan& mixed = world.Step();
+  EXPECT_EQ(World::Planned(mixed, a), 4) << "three of the nine that decoding leaves";
+  EXPECT_EQ(World::Planned(mixed, b), 6);
+  world.End(b);
+  for (int i = 0; i < 3; ++i) world.Add(2);
+  world.Step();
+  const StepPlan& four = world.Step();
+  EXPECT_EQ(four.decode_tokens, 4);
+  EXPECT_EQ(four.draft_tokens, 6);
+  EXPECT_EQ(four.slices[0].drafts, 2) << "each gets a first one before any a second";
+  EXPECT_EQ(four.slices[3].drafts, 1);
+  world.Add(30);
+  const StepPlan& again = world.Step();
+  EXPECT_EQ(again.prefill_tokens + again.draft_tokens, 6);
+}
+
+TEST(Scheduler, GuessesLeaveHalfOfTheStepToPrompts) {
+  World world(100, {.step_tokens = 10, .max_running = 5, .context = 100, .drafts = 4});
+  for (int i = 0; i < 4; ++i) world.Add(2);
+  world.Step();
+  world.Add(30);
+  const StepPlan& mixed = world.Step();
+  EXPECT_EQ(mixed.decode_tokens, 4);
+  EXPECT_EQ(mixed.prefill_tokens, 3);
+  EXPECT_EQ(mixed.draft_tokens, 3);
+}
+
+TEST(Scheduler, GuessesEndWithTheRowsOfLogitsAndTheAnswer) {
+  World world(100, {.step_tokens = 30, .max_running = 2, .context = 20, .drafts = 4, .logit_rows = 5});
+  ScheduledRequest& a = world.Add(4);
+  ScheduledRequest& b = world.Add(4);
+  a.most_tokens = 7;  // two more than it has after the first step
+  world.Step();
+  const StepPlan& plan = world.Step();
+  EXPECT_EQ(World::Planned(plan, a), 2) << "the third token is drawn and never computed";
+  EXPECT_EQ(World::Planned(plan, b), 3) << "of five rows of logits, one for a guess of a and two for their own";
+  EXPECT_EQ(World::Planned(world.Step(), a), 1);
+}
+
+TEST(Scheduler, GuessesTakeNoBlockThatSomebodyNeeds) {
+  World world(3, {.step_tokens = 30, .max_running = 2, .context = 12, .drafts = 4});
+  ScheduledRequest& a = world.Add(3);
+  ScheduledRequest& b = world.Add(3);
+  world.Step();  // each has 3 computed and one pending, in a block of 4
+  const StepPlan& full = world.Step();
+  EXPECT_EQ(full.preempted, 0);
+  EXPECT_EQ(full.draft_tokens, 0) << "both need a block next, and one is left";
+  EXPECT_EQ(a.sequence.computed, 4);
+  EXPECT_EQ(b.sequence.computed, 4);
+  EXPECT_EQ(world.Step().preempted, 1) << "a takes the last block, b has to wait";
 }
 
 TEST(Scheduler, PriorityThenArrivalDecidesWhoStarts) {

@@ -35,17 +35,21 @@ Status BuildStep(std::span<const Slice> slices, int64_t block_size, BlockPool& p
   return {};
 }
 
-int64_t LogitRow(const Step& step, const Sequence& sequence, int64_t index) {
+int64_t StepRow(const Step& step, const Sequence& sequence, int64_t index) {
   for (const Run& run : step.runs) {
     if (run.block_table != sequence.block_table.data()) continue;
     if (index < run.first_position || index >= run.first_position + run.count) continue;
-    const int32_t row = static_cast<int32_t>(run.first_row + index - run.first_position);
-    const auto found = std::lower_bound(step.logit_rows.begin(), step.logit_rows.end(), row);
-    HADAL_CHECK(found != step.logit_rows.end() && *found == row, "no logits of token {}", index);
-    return found - step.logit_rows.begin();
+    return run.first_row + index - run.first_position;
   }
   HADAL_CHECK(false, "token {} is not in the step", index);
   return 0;
+}
+
+int64_t LogitRow(const Step& step, const Sequence& sequence, int64_t index) {
+  const int32_t row = static_cast<int32_t>(StepRow(step, sequence, index));
+  const auto found = std::lower_bound(step.logit_rows.begin(), step.logit_rows.end(), row);
+  HADAL_CHECK(found != step.logit_rows.end() && *found == row, "no logits of token {}", index);
+  return found - step.logit_rows.begin();
 }
 
 void FinishStep(std::span<const Slice> slices) {

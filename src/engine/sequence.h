@@ -28,12 +28,17 @@ struct Slice {
   int64_t count;
   /// Rows of logits wanted: the slice's last `logits` tokens.
   int64_t logits = 1;
+  /// Of `count`, the last ones that are guesses: tokens that the sequence gets before the step and loses after it.
+  int64_t drafts = 0;
 };
 
 /// Fills `step` with the slices' tokens, prompt runs before generated runs, after extending the block tables.
 /// step.logit_rows is in order of rows; RowOf finds a token's place in it. kResourceExhausted: the pool is
 /// empty (the step is then unusable).
 Status BuildStep(std::span<const Slice> slices, int64_t block_size, BlockPool& pool, Step& step);
+
+/// The step's row of the token `index` of `sequence`, which is in it.
+int64_t StepRow(const Step& step, const Sequence& sequence, int64_t index);
 
 /// Index among the step's logit rows of the token `index` of `sequence`, which a slice asked for.
 int64_t LogitRow(const Step& step, const Sequence& sequence, int64_t index);

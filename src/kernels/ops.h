@@ -44,17 +44,18 @@ void Rope(ExecContext& ctx, const RopeTable& table, const int32_t* positions, in
           int64_t head_stride, View<float> x);
 
 /// One layer's cache of latents, in blocks of `block_size` positions. A sequence's position p lies in its block table's
-/// entry p / block_size, place p % block_size.
+/// entry p / block_size, place p % block_size; with a shift, position p lies where p + shift would.
 struct LayerCache {
   std::byte* data = nullptr;  // [blocks][block_size][width]
   int64_t block_size = 0;
   int64_t width = 0;          // latent + rope
   bool bf16 = false;          // element type: bf16 or f32
+  int64_t shift = 0;
 
   int64_t row_bytes() const { return width * (bf16 ? 2 : 4); }
   std::byte* Row(const int32_t* block_table, int64_t position) const {
-    const int64_t block = block_table[position / block_size];
-    return data + (block * block_size + position % block_size) * row_bytes();
+    const int64_t place = position + shift, block = block_table[place / block_size];
+    return data + (block * block_size + place % block_size) * row_bytes();
   }
 };
 

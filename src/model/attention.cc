@@ -31,13 +31,29 @@ void AbsorbedRows(ExecContext& ctx, const ModelConfig& c, const MlaWeights& w, c
   ops::Linears(ctx, jobs);                                                                // [count, H, v]
 }
 
+/// Norm and rotation of the step's latents in `kv`, and their way into the cache.
+void StoreLatents(ExecContext& ctx, const ModelConfig& c, const MlaWeights& w, const ops::RopeTable& rope,
+                  const ops::LayerCache& cache, const Step& step, View<float> kv) {
+  const View<float> latent = kv.Cols(0, c.kv_lora_rank);
+  ops::RmsNorm(ctx, latent, w.kv_norm, kLatentNormEps, latent);
+  ops::Rope(ctx, rope, step.positions.data(), 1, c.kv_lora_rank, 0, kv);
+  for (const Run& run : step.runs) ops::CacheAppend(ctx, cache, run, kv);
+}
+
 }  // namespace
+
+void CacheLatents(ExecContext& ctx, const ModelConfig& c, const MlaWeights& w, const ops::RopeTable& rope,
+                  const ops::LayerCache& cache, const Step& step, Activations& a) {
+  const View<float> kv = a.kv.Rows(0, step.rows());
+  ops::Linear(ctx, a.normed.Rows(0, step.rows()), w.kv_down, kv);  // [T, c + r]
+  StoreLatents(ctx, c, w, rope, cache, step, kv);
+}
 
 void Attention(ExecContext& ctx, const ModelConfig& c, const MlaWeights& w, const ops::RopeTable& rope,
                const ops::LayerCache& cache, const Step& step, int64_t layer, Activations& a,
                ForwardObserver* observer) {
   const int64_t rows = step.rows(), heads = c.num_attention_heads;
-  const int64_t n = c.qk_nope_head_dim, qk = c.qk_head_dim(), latent = c.kv_lora_rank;
+  const int64_t n = c.qk_nope_head_dim, qk = c.qk_head_dim();
   const View<float> x = a.normed.Rows(0, rows), q = a.q.Rows(0, rows), kv = a.kv.Rows(0, rows);
   const View<float> out = a.heads.Rows(0, rows);
 
@@ -51,10 +67,8 @@ void Attention(ExecContext& ctx, const ModelConfig& c, const MlaWeights& w, cons
     const ops::LinearJob both[] = {{x, &w.q_up, q}, {x, &w.kv_down, kv}};
     ops::Linears(ctx, both);                                          // [T, H, n + r], [T, c + r]
   }
-  ops::RmsNorm(ctx, kv.Cols(0, latent), w.kv_norm, kLatentNormEps, kv.Cols(0, latent));
   ops::Rope(ctx, rope, step.positions.data(), heads, n, qk, q);
-  ops::Rope(ctx, rope, step.positions.data(), 1, latent, 0, kv);
-  for (const Run& run : step.runs) ops::CacheAppend(ctx, cache, run, kv);
+  StoreLatents(ctx, c, w, rope, cache, step, kv);
 
   const float scale = static_cast<float>(c.SoftmaxScale());
   std::vector<ops::Query>& queries = a.queries;

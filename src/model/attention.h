@@ -15,4 +15,8 @@ void Attention(ExecContext& ctx, const ModelConfig& config, const MlaWeights& w,
                const ops::LayerCache& cache, const Step& step, int64_t layer, Activations& a,
                ForwardObserver* observer);
 
+/// Only the cache's part of Attention: the latents of a.normed [T, d]. Uses a.kv.
+void CacheLatents(ExecContext& ctx, const ModelConfig& config, const MlaWeights& w, const ops::RopeTable& rope,
+                  const ops::LayerCache& cache, const Step& step, Activations& a);
+
 }  // namespace hadal

@@ -64,17 +64,19 @@ void ForwardPass::Embed(const Step& step, View<float> out) {
   });
 }
 
+ops::RopeTable ForwardPass::rope() const {
+  return {View<const float>(rope_.cos.data(), rope_.positions, rope_.half),
+          View<const float>(rope_.sin.data(), rope_.positions, rope_.half)};
+}
+
 /// h += Attention(norm(h)); h += FeedForward(norm(h)).
 Status ForwardPass::Layer(const LayerWeights& w, const Step& step, int64_t layer, ForwardObserver* observer) {
   const int64_t rows = step.rows();
   const View<float> h = a_.hidden.Rows(0, rows), x = a_.normed.Rows(0, rows), branch = a_.branch.Rows(0, rows);
   const float eps = static_cast<float>(config_.rms_norm_eps);
-  const int64_t half = rope_.half;
-  const ops::RopeTable rope{View<const float>(rope_.cos.data(), rope_.positions, half),
-                            View<const float>(rope_.sin.data(), rope_.positions, half)};
 
   ops::RmsNorm(*ctx_, h, w.attention_norm, eps, x);
-  Attention(*ctx_, config_, w.attention, rope, cache_.layer(layer), step, layer, a_, observer);
+  Attention(*ctx_, config_, w.attention, rope(), cache_.layer(layer), step, layer, a_, observer);
   RETURN_IF_ERROR(ranks_.AllReduceSum(branch));
   ops::Add(*ctx_, branch, h);
 
@@ -117,8 +119,9 @@ Result<View<const float>> ForwardPass::Run(const Step& step, ForwardObserver* ob
   return Head(step);
 }
 
-Result<View<const float>> ForwardPass::RunMtp(const Step& step, View<const float> states, int64_t depth,
-                                              ForwardObserver* observer, bool zero_first_embedding) {
+/// a_.hidden = M [norm(embedding); norm(state)], and rows_. Returns the layer's weights.
+const MtpWeights& ForwardPass::CombineMtp(const Step& step, View<const float> states, int64_t depth,
+                                          bool zero_first_embedding) {
   const int64_t rows = rows_ = step.rows(), d = config_.hidden_size;
   HADAL_CHECK_EQ(states.rows, rows);
   HADAL_CHECK(limits_.mtp && depth < static_cast<int64_t>(weights_.mtp.size()), "MTP layer {} of {} loaded", depth,
@@ -126,7 +129,6 @@ Result<View<const float>> ForwardPass::RunMtp(const Step& step, View<const float
   const MtpWeights& w = weights_.mtp[static_cast<size_t>(depth)];
   const float eps = static_cast<float>(config_.rms_norm_eps);
   const View<float> input = a_.mtp_input.Rows(0, rows), embedding = input.Cols(0, d), state = input.Cols(d, d);
-  const View<float> h = a_.hidden.Rows(0, rows);
 
   Embed(step, embedding);
   if (zero_first_embedding)
@@ -134,12 +136,26 @@ Result<View<const float>> ForwardPass::RunMtp(const Step& step, View<const float
       if (step.positions[static_cast<size_t>(t)] == 0) std::fill_n(embedding.row(t), d, 0.0f);
   ops::RmsNorm(*ctx_, embedding, w.embedding_norm, eps, embedding);
   ops::RmsNorm(*ctx_, states, w.hidden_norm, eps, state);
-  ops::Linear(*ctx_, input, w.combine, h);  // [T, d]
+  ops::Linear(*ctx_, input, w.combine, a_.hidden.Rows(0, rows));  // [T, d]
+  return w;
+}
+
+Result<View<const float>> ForwardPass::RunMtp(const Step& step, View<const float> states, int64_t depth,
+                                              ForwardObserver* observer, bool zero_first_embedding) {
+  const MtpWeights& w = CombineMtp(step, states, depth, zero_first_embedding);
+  const View<float> h = a_.hidden.Rows(0, rows_);
   const int64_t layer = config_.num_hidden_layers + depth;
   if (observer) observer->OnTensor("eh", layer, h);
   RETURN_IF_ERROR(Layer(w.layer, step, layer, observer));
-  ops::RmsNorm(*ctx_, h, w.head_norm, eps, a_.normed.Rows(0, rows));
+  ops::RmsNorm(*ctx_, h, w.head_norm, static_cast<float>(config_.rms_norm_eps), a_.normed.Rows(0, rows_));
   return Head(step);
+}
+
+void ForwardPass::CacheMtp(const Step& step, View<const float> states, int64_t depth) {
+  const MtpWeights& w = CombineMtp(step, states, depth, /*zero_first_embedding=*/false);
+  ops::RmsNorm(*ctx_, a_.hidden.Rows(0, rows_), w.layer.attention_norm, static_cast<float>(config_.rms_norm_eps),
+               a_.normed.Rows(0, rows_));
+  CacheLatents(*ctx_, config_, w.layer.attention, rope(), cache_.layer(config_.num_hidden_layers + depth), step, a_);
 }
 
 }  // namespace hadal

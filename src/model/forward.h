@@ -49,6 +49,9 @@ class ForwardPass {
   /// final_states(). zero_first_embedding: takes zeros for the embedding at position 0, as some engines do.
   Result<View<const float>> RunMtp(const Step& step, View<const float> states, int64_t depth,
                                    ForwardObserver* observer = nullptr, bool zero_first_embedding = false);
+  /// Of RunMtp only what later calls need of these tokens: their latents in the layer's cache. They depend on
+  /// state and token alone, so attention and feed-forward are not computed. Overwrites final_states().
+  void CacheMtp(const Step& step, View<const float> states, int64_t depth);
 
   const StepLimits& limits() const { return limits_; }
   const KvCache& cache() const { return cache_; }
@@ -56,7 +59,9 @@ class ForwardPass {
  private:
   ForwardPass(const ModelConfig& config, const Weights& weights, Communicator& ranks, const StepLimits& limits);
   void Embed(const Step& step, View<float> out);
+  ops::RopeTable rope() const;
   Status Layer(const LayerWeights& w, const Step& step, int64_t layer, ForwardObserver* observer);
+  const MtpWeights& CombineMtp(const Step& step, View<const float> states, int64_t depth, bool zero_first_embedding);
   View<const float> Head(const Step& step);
 
   const ModelConfig& config_;

@@ -17,7 +17,8 @@ Result<KvCache> KvCache::Create(const ModelConfig& config, int64_t layers, int64
   cache.block_size_ = block_size;
   for (int64_t i = 0; i < layers; ++i) {
     const uint64_t offset = bytes / static_cast<uint64_t>(layers) * static_cast<uint64_t>(i);
-    cache.layers_.push_back({cache.memory_.data() + offset, block_size, config.latent_dim(), bf16});
+    const int64_t shift = i < config.num_hidden_layers ? 0 : 1;
+    cache.layers_.push_back({cache.memory_.data() + offset, block_size, config.latent_dim(), bf16, shift});
   }
   return cache;
 }

@@ -11,7 +11,9 @@ namespace hadal {
 
 class KvCache {
  public:
-  /// `blocks` blocks of `block_size` positions for each of `layers` layers.
+  /// `blocks` blocks of `block_size` positions for each of `layers` layers. Layers from num_hidden_layers on are
+  /// prediction layers: their latent of position p comes from the token at p + 1 as well, and lies at p + 1. So a
+  /// block holds, in every layer, what follows from the tokens up to its own and from no later one, and can be shared.
   static Result<KvCache> Create(const ModelConfig& config, int64_t layers, int64_t blocks, int64_t block_size,
                                 bool bf16);
   static uint64_t PlannedBytes(const ModelConfig& config, int64_t layers, int64_t blocks, int64_t block_size,
