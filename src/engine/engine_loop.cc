@@ -10,6 +10,13 @@ namespace {
 // What bounds the queues keeps a wrong setting from reserving the machine's memory.
 constexpr int64_t kMostRequests = 1 << 20;
 
+/// Cached positions that the slices' sequences attend to, each sequence's once.
+int64_t CountPositions(const StepPlan& plan) {
+  int64_t positions = 0;
+  for (const Slice& slice : plan.slices) positions += slice.sequence->computed + slice.count;
+  return positions;
+}
+
 double Seconds(std::chrono::steady_clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
 SchedulerOptions ForScheduler(Engine& engine, const LoopOptions& options, int64_t context) {
@@ -84,6 +91,8 @@ EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, const LoopOptions& option
       cache_(engine_->blocks(), engine_->pass().limits().block_size, options.prefix_cache, key),
       scheduler_(ForScheduler(*engine_, options, context_), cache_),
       budget_(engine_->pass().limits().tokens, options.target_tpot_ms / 1000),
+      cost_(engine_->config(), engine_->weights(), engine_->pass().cache()),
+      routes_(engine_->config().n_routed_experts),
       progress_(Clock::now()) {
   const size_t running = static_cast<size_t>(options.max_running);
   const size_t all = running + static_cast<size_t>(options.max_waiting);
@@ -234,7 +243,9 @@ void EngineLoop::RunStep() {
   const StepPlan& plan = scheduler_.Schedule(budget_.tokens());
   MarkStarted(plan, begin);
   BeginStep(plan);
-  const Result<View<const float>> logits = engine_->RunStep(plan.slices);
+  const bool counted = options_.on_step && plan.prefill_tokens == 0;
+  const int64_t experts_before = routes_.distinct(), positions = counted ? CountPositions(plan) : 0;
+  const Result<View<const float>> logits = engine_->RunStep(plan.slices, counted ? &routes_ : nullptr);
   TakeGuessesBack();
   if (logits) {
     scheduler_.Complete();
@@ -246,6 +257,18 @@ void EngineLoop::RunStep() {
   const double seconds = Seconds(Clock::now() - begin);
   budget_.Observe(plan.decode_tokens, plan.prefill_tokens, seconds);
   Publish(plan, seconds, logits.has_value());
+  if (logits && options_.on_step) Report(plan, seconds, routes_.distinct() - experts_before, positions);
+}
+
+/// `experts`: distinct ones of all layers together that a step without prompts read; `positions`: of its
+/// sequences.
+void EngineLoop::Report(const StepPlan& plan, double seconds, int64_t experts, int64_t positions) const {
+  StepRecord record{.requests = static_cast<int64_t>(plan.slices.size()),
+                    .decode_tokens = plan.decode_tokens,
+                    .prefill_tokens = plan.prefill_tokens,
+                    .seconds = seconds};
+  if (plan.prefill_tokens == 0) record.read_bytes = cost_.Bytes(plan.decode_tokens + plan.draft_tokens, experts, positions);
+  options_.on_step(record);
 }
 
 void EngineLoop::MarkStarted(const StepPlan& plan, Clock::time_point now) {

@@ -17,6 +17,7 @@
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/speculative.h"
+#include "engine/step_cost.h"
 
 namespace hadal {
 
@@ -32,6 +33,8 @@ struct LoopOptions {
   double target_tpot_ms = 0;
   Speculation speculative = Speculation::kOff;  // kMtp: the engine must have prediction layers loaded
   int64_t speculative_tokens = 1;  // guessed for a request in a step, 1 to kMostDrafts; each may need a row of logits
+  /// Called from the engine thread after each step that succeeded, for metrics: must neither block nor throw.
+  std::function<void(const StepRecord&)> on_step = {};
 };
 
 /// A consistent snapshot, taken at the end of a step. Counts are since the start.
@@ -122,6 +125,7 @@ class EngineLoop {
   void Retire(LiveRequest& request);
   void CountBlocks();
   void Publish(const StepPlan& plan, double seconds, bool succeeded);
+  void Report(const StepPlan& plan, double seconds, int64_t experts, int64_t positions) const;
   void CancelAll();
 
   const LoopOptions options_;
@@ -132,6 +136,8 @@ class EngineLoop {
   PrefixCache cache_;
   Scheduler scheduler_;
   PrefillBudget budget_;
+  const DecodeCost cost_;
+  RouteCount routes_;  // of steps without prompts, if anybody listens
   std::vector<SamplerScratch> scratch_;         // one a worker
   std::optional<Speculator> speculator_;
   std::vector<LiveRequest*> stepping_;          // the step's; null once they have ended
