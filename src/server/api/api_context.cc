@@ -4,7 +4,7 @@
 
 namespace hadal::api {
 
-Result<ApiContext> MakeApiContext(const Path& model_dir, const EngineLoop& loop, std::string model) {
+Result<ApiContext> MakeApiContext(const Path& model_dir, const ModelConfig& config, std::string model) {
   ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(model_dir));
   ApiContext api{.model = std::move(model),
                  .created = static_cast<int64_t>(std::time(nullptr)),
@@ -16,10 +16,14 @@ Result<ApiContext> MakeApiContext(const Path& model_dir, const EngineLoop& loop,
   } else if (chat_template.error().code != Code::kNotFound) {
     return tl::unexpected(std::move(chat_template).error());
   }
-  const ModelConfig& config = loop.engine().config();
-  api.context = loop.context();
   api.stop_ids = config.eos_token_ids;
   api.bos = static_cast<int32_t>(config.bos_token_id);
+  return api;
+}
+
+Result<ApiContext> MakeApiContext(const Path& model_dir, const EngineLoop& loop, std::string model) {
+  ASSIGN_OR_RETURN(ApiContext api, MakeApiContext(model_dir, loop.engine().config(), std::move(model)));
+  api.context = loop.context();
   return api;
 }
 

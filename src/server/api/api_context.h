@@ -64,5 +64,7 @@ inline constexpr size_t kInlineBodyBytes = 32 << 10;
 /// The context for a loaded model: tokenizer, template and ids from its folder. `backend` is set by the
 /// caller.
 Result<ApiContext> MakeApiContext(const Path& model_dir, const EngineLoop& loop, std::string model);
+/// The same before the weights are loaded; `context` is set by the caller, too.
+Result<ApiContext> MakeApiContext(const Path& model_dir, const ModelConfig& config, std::string model);
 
 }  // namespace hadal::api
