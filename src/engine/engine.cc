@@ -20,13 +20,25 @@ struct Loading {
 StepLimits LimitsFor(const EngineOptions& options, int64_t context) {
   StepLimits limits;
   limits.context = context;
-  limits.tokens = std::min(options.step_tokens, context * options.sequences);
-  limits.logit_rows = std::min(options.logit_rows, limits.tokens);
   limits.block_size = options.block_size;
   limits.mtp = options.load.mtp;
+  const auto whole_blocks = [&](int64_t tokens) {
+    return (tokens + limits.block_size - 1) / limits.block_size * limits.block_size;
+  };
   // Each sequence may leave its last block part empty.
-  limits.cache_tokens = options.sequences * ((context + limits.block_size - 1) / limits.block_size) * limits.block_size;
+  limits.cache_tokens = options.cache_tokens > 0 ? whole_blocks(options.cache_tokens)
+                                                 : options.sequences * whole_blocks(context);
+  limits.tokens = std::min({options.step_tokens, limits.cache_tokens, context * options.sequences});
+  limits.logit_rows = std::min(options.logit_rows, limits.tokens);
   return limits;
+}
+
+/// All but the weights, which do not depend on the limits.
+MemoryPlan PlanFor(const Loading& loading, const EngineOptions& options, const StepLimits& limits) {
+  MemoryPlan plan = ForwardPass::Plan(loading.config, limits, loading.cache_bf16, loading.threads);
+  plan.weights = loading.plan.weights;
+  if (options.beside) options.beside(loading.config, limits, loading.threads, plan);
+  return plan;
 }
 
 Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
@@ -46,6 +58,10 @@ Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
   loading.limits = LimitsFor(options, options.context > 0
                                           ? options.context
                                           : std::min<int64_t>(4096, config.max_position_embeddings));
+  if (options.cache_tokens > 0 && loading.limits.cache_tokens < loading.limits.context)
+    return InvalidArgument("a cache of {} tokens was asked for (--cache-tokens), and one sequence may have {} "
+                           "(--context); raise the first or lower the second",
+                           options.cache_tokens, loading.limits.context);
   const double cache_bytes = 4.0 * static_cast<double>(loading.limits.cache_tokens) *
                              static_cast<double>(config.latent_dim()) *
                              static_cast<double>(config.num_hidden_layers + config.num_nextn_predict_layers);
@@ -53,33 +69,53 @@ Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
     return ResourceExhausted("a cache of {} tokens would take {:.0f} bytes; lower --context or the number of sequences",
                              loading.limits.cache_tokens, cache_bytes);
   loading.cache_bf16 = options.load.compute == ComputeMode::kAuto;
-  loading.plan = ForwardPass::Plan(config, loading.limits, loading.cache_bf16, loading.threads);
+  loading.plan = PlanFor(loading, options, loading.limits);
   ASSIGN_OR_RETURN(loading.plan.weights, PlanWeights(config, *loading.checkpoint, options.load));
   return loading;
 }
 
 std::string Gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9); }
 
-/// The plan with a context of `context` tokens instead.
-uint64_t TotalWithContext(const Loading& loading, const EngineOptions& options, int64_t context) {
-  StepLimits limits = LimitsFor(options, context);
-  MemoryPlan plan = ForwardPass::Plan(loading.config, limits, loading.cache_bf16, loading.threads);
-  plan.weights = loading.plan.weights;
-  return plan.total();
+/// The most of [least, most] that fits, where what fits is an interval from `least`; 0 if none does.
+template <typename Fits>
+int64_t MostThatFits(int64_t least, int64_t most, Fits&& fits) {
+  int64_t best = 0;
+  while (least <= most) {
+    const int64_t middle = least + (most - least) / 2;
+    if (fits(middle)) {
+      best = middle;
+      least = middle + 1;
+    } else {
+      most = middle - 1;
+    }
+  }
+  return best;
 }
 
 /// The cheapest changes that would make the plan fit `available`.
 std::string WhatWouldFit(const Loading& loading, const EngineOptions& options, uint64_t available) {
-  int64_t fits = 0;  // the largest context, in blocks of 64, that fits
-  for (int64_t low = 1, high = loading.limits.context / 64; low <= high;) {
-    const int64_t middle = (low + high) / 2;
-    if (TotalWithContext(loading, options, middle * 64) <= available) {
-      fits = middle * 64;
-      low = middle + 1;
-    } else {
-      high = middle - 1;
-    }
+  const auto total = [&](const StepLimits& limits) { return PlanFor(loading, options, limits).total(); };
+  // An engine loop shares its cache among requests, so it may hold less than all their contexts.
+  const bool shared = options.beside != nullptr;
+  if (shared) {
+    const StepLimits& limits = loading.limits;
+    const int64_t one = (limits.context + limits.block_size - 1) / limits.block_size;
+    const int64_t tokens = limits.block_size * MostThatFits(one, limits.cache_tokens / limits.block_size, [&](int64_t n) {
+      StepLimits smaller = limits;
+      smaller.cache_tokens = n * limits.block_size;
+      return total(smaller) <= available;
+    });
+    if (tokens > 0) return fmt::format("; a cache of {} tokens would fit (--cache-tokens {})", tokens, tokens);
   }
+  EngineOptions least = options;
+  least.cache_tokens = 0;
+  if (shared) least.sequences = 1;
+  const int64_t fits = 64 * MostThatFits(1, loading.limits.context / 64, [&](int64_t n) {
+    return total(LimitsFor(least, n * 64)) <= available;
+  });
+  if (fits >= 256 && shared)
+    return fmt::format("; a context and a cache of {} tokens would fit (--context {} --cache-tokens {})", fits, fits,
+                       fits);
   if (fits >= 256) return fmt::format("; a context of {} tokens would fit (--context {})", fits, fits);
   for (const auto& [choice, name] : {std::pair{WeightChoice::kInt8, "int8"}, std::pair{WeightChoice::kInt4, "int4"}}) {
     LoadOptions smaller = options.load;
@@ -96,14 +132,23 @@ Status CheckMemory(const Path& dir, const Loading& loading, const EngineOptions&
   const uint64_t available = AvailableMemoryBytes();
   const MemoryPlan& plan = loading.plan;
   if (plan.total() <= available) return {};
-  return ResourceExhausted("{} needs {} of memory (weights {}, cache of {} tokens {}, work buffers {}) and {} is "
-                           "available{}",
-                           dir.string(), Gigabytes(plan.total()), Gigabytes(plan.weights), loading.limits.cache_tokens,
-                           Gigabytes(plan.cache), Gigabytes(plan.activations + plan.scratch + plan.tables),
-                           Gigabytes(available), WhatWouldFit(loading, options, available));
+  return ResourceExhausted("{} needs {} of memory ({}) and {} is available{}", dir.string(), Gigabytes(plan.total()),
+                           PlanText(plan), Gigabytes(available), WhatWouldFit(loading, options, available));
 }
 
 }  // namespace
+
+std::string PlanText(const MemoryPlan& plan) {
+  std::string text = fmt::format("weights {}, cache of {} tokens {}, work buffers {}", Gigabytes(plan.weights),
+                                 plan.cache_tokens, Gigabytes(plan.cache), Gigabytes(plan.work()));
+  const auto add = [&](const char* name, uint64_t bytes) {
+    if (bytes > 0) text += fmt::format(", {} {}", name, Gigabytes(bytes));
+  };
+  add("requests", plan.requests);
+  add("connections", plan.connections);
+  add("the program itself", plan.process);
+  return text;
+}
 
 Result<const KernelTable*> FindKernels(std::string_view name) {
   if (name == "ref") return &ReferenceKernels();

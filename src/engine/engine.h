@@ -1,6 +1,7 @@
 // A model folder, loaded and ready to run steps.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -16,11 +17,17 @@ struct EngineOptions {
   std::string kernels = "auto";  // "ref", or an instruction set: "generic", "avx2", "avx512"
   int threads = 0;               // 0: every usable processor
   int64_t context = 0;           // positions of one sequence; 0: 4096 or the model's, whichever is less
-  int64_t sequences = 1;         // cached at once
+  int64_t sequences = 1;         // full contexts that the cache has room for
+  int64_t cache_tokens = 0;      // positions that the cache has room for, instead of `sequences`; 0: as those say
   int64_t step_tokens = 512;     // tokens in one step at most
   int64_t logit_rows = 1;        // rows of logits in one step at most
   int64_t block_size = 64;       // positions in a cache block
+  /// Adds to the plan what others take beside the engine (EngineLoop, HttpServer), so that the refusal counts it.
+  std::function<void(const ModelConfig&, const StepLimits&, int threads, MemoryPlan&)> beside = {};
 };
+
+/// "weights 1.20 GB, cache of 16384 tokens 0.30 GB, …": the parts of a plan.
+std::string PlanText(const MemoryPlan& plan);
 
 class Engine {
  public:

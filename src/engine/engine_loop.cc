@@ -72,15 +72,20 @@ Result<std::unique_ptr<EngineLoop>> EngineLoop::Start(std::unique_ptr<Engine> en
   return loop;
 }
 
-uint64_t EngineLoop::PlannedBytes(int64_t vocab_size, int64_t cache_blocks, int64_t block_size, int threads,
+uint64_t EngineLoop::PlannedBytes(const ModelConfig& config, const StepLimits& limits, int threads,
                                   const LoopOptions& options) {
   SamplingParams penalised;
   penalised.presence_penalty = 1;
-  const int64_t requests = options.max_running + options.max_waiting;
-  const int64_t sampling =
-      threads * SamplerScratch::Bytes(vocab_size) + requests * Sampler::Bytes(penalised, vocab_size);
-  return static_cast<uint64_t>(sampling) +
-         (options.prefix_cache ? PrefixCache::PlannedBytes(cache_blocks, block_size) : 0);
+  const int64_t blocks = limits.blocks(), table = (limits.context + limits.block_size - 1) / limits.block_size;
+  const int64_t request = Sampler::Bytes(penalised, config.vocab_size) +
+                          limits.context * static_cast<int64_t>(sizeof(int32_t)) +
+                          table * static_cast<int64_t>(sizeof(int32_t) + sizeof(BlockHash)) +
+                          static_cast<int64_t>(sizeof(LiveRequest));
+  uint64_t bytes = static_cast<uint64_t>(threads * SamplerScratch::Bytes(config.vocab_size) +
+                                         (options.max_running + options.max_waiting) * request);
+  if (options.prefix_cache) bytes += PrefixCache::PlannedBytes(blocks, limits.block_size);
+  if (options.speculative != Speculation::kOff) bytes += Speculator::PlannedBytes(config, limits);
+  return bytes;
 }
 
 EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, const LoopOptions& options, HashKey key)
@@ -267,7 +272,9 @@ void EngineLoop::Report(const StepPlan& plan, double seconds, int64_t experts, i
                     .decode_tokens = plan.decode_tokens,
                     .prefill_tokens = plan.prefill_tokens,
                     .seconds = seconds};
-  if (plan.prefill_tokens == 0) record.read_bytes = cost_.Bytes(plan.decode_tokens + plan.draft_tokens, experts, positions);
+  // Without what guesses read of the prediction layer.
+  if (plan.prefill_tokens == 0)
+    record.read_bytes = cost_.Bytes(plan.decode_tokens + plan.draft_tokens, experts, positions);
   options_.on_step(record);
 }
 

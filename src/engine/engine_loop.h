@@ -72,9 +72,9 @@ class EngineLoop {
   /// Starts the thread. kInvalidArgument: an option is out of range; kResourceExhausted: no memory for
   /// sampling.
   static Result<std::unique_ptr<EngineLoop>> Start(std::unique_ptr<Engine> engine, LoopOptions options);
-  /// Bytes beyond the engine's own plan: sampling for each thread, the prefix cache's tokens, and at worst
-  /// the counts for penalties of every request.
-  static uint64_t PlannedBytes(int64_t vocab_size, int64_t cache_blocks, int64_t block_size, int threads,
+  /// Bytes beyond the engine's own plan: sampling for each thread, the prefix cache's tokens, the states that
+  /// guesses come from, and all requests at their worst: as long as the context, and counting for penalties.
+  static uint64_t PlannedBytes(const ModelConfig& config, const StepLimits& limits, int threads,
                                const LoopOptions& options);
 
   /// Cancels what is left, then ends the thread. Every request has got its last event afterwards.

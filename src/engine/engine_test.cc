@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/cpu_info.h"
 #include "engine/generate.h"
 #include "model/golden_util.h"
 
@@ -42,6 +43,42 @@ TEST(Engine, TooLittleMemoryIsRefusedWithTheSums) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kResourceExhausted);
   for (const char* part : {"needs", "GB", "cache of 256000000000 tokens", "available"})
+    EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
+}
+
+TEST(Engine, ACacheOfTokensIsRoundedUpToBlocksAndHoldsAContextAtLeast) {
+  EngineOptions options = Options(256);
+  options.cache_tokens = 1000;
+  EXPECT_EQ(Must(Engine::Plan(golden::Folder("v3-tiny-bf16"), options)).cache_tokens, 1024);
+  EXPECT_EQ(Must(Engine::Load(golden::Folder("v3-tiny-bf16"), options))->blocks().blocks(), 16);
+  options.cache_tokens = 100;
+  const auto refused = Engine::Plan(golden::Folder("v3-tiny-bf16"), options);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("a cache of 100 tokens was asked for (--cache-tokens), and one sequence may "
+                                         "have 256"),
+            std::string::npos)
+      << refused.error().message;
+}
+
+TEST(Engine, WhatStandsOnTheEngineIsInThePlanAndInTheRefusal) {
+  EngineOptions options = Options(2560);
+  const MemoryPlan alone = Must(Engine::Plan(golden::Folder("v3-tiny-bf16"), options));
+  // All that there is but 500 MB, so that other programs may take and give some meanwhile.
+  const uint64_t taken = AvailableMemoryBytes() - 500'000'000;
+  options.beside = [&](const ModelConfig& config, const StepLimits& limits, int threads, MemoryPlan& plan) {
+    EXPECT_EQ(config.vocab_size, 512);
+    EXPECT_EQ(limits.context, 2560);
+    EXPECT_GT(threads, 0);
+    plan.requests = 1000;
+    plan.connections = taken;
+  };
+  const MemoryPlan plan = Must(Engine::Plan(golden::Folder("v3-tiny-bf16"), options));
+  EXPECT_EQ(plan.total(), alone.total() + 1000 + taken);
+
+  options.sequences = 100'000;  // about 100 GB
+  const auto refused = Engine::Load(golden::Folder("v3-tiny-bf16"), options);
+  ASSERT_FALSE(refused);
+  for (const char* part : {"requests 0.00 GB, connections", "would fit (--cache-tokens "})
     EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
 }
 

@@ -22,8 +22,8 @@ Result<Speculator> Speculator::Create(Engine& engine, int64_t max_running) {
   return made;
 }
 
-uint64_t Speculator::PlannedBytes(const ModelConfig& config, const StepLimits& limits, int64_t cache_blocks) {
-  return static_cast<uint64_t>((limits.tokens + cache_blocks) * config.hidden_size) * sizeof(float);
+uint64_t Speculator::PlannedBytes(const ModelConfig& config, const StepLimits& limits) {
+  return static_cast<uint64_t>((limits.tokens + limits.blocks()) * config.hidden_size) * sizeof(float);
 }
 
 float* Speculator::LastState(const Sequence& sequence, int64_t position) const {

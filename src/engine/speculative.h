@@ -29,7 +29,7 @@ class Speculator {
  public:
   /// `engine`, which has a prediction layer loaded, must outlive it. kResourceExhausted: no memory.
   static Result<Speculator> Create(Engine& engine, int64_t max_running);
-  static uint64_t PlannedBytes(const ModelConfig& config, const StepLimits& limits, int64_t cache_blocks);
+  static uint64_t PlannedBytes(const ModelConfig& config, const StepLimits& limits);
 
   /// Appends `guessed` tokens to each request's sequence and notes them in `guesses`. All but its last token are
   /// computed, with Keep after each step, and its block table covers what it is to have. Where the layer gives

@@ -1,6 +1,7 @@
 // Every intermediate of a step, allocated once for the largest step.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/ops.h"
@@ -17,6 +18,9 @@ struct StepLimits {
   int64_t cache_tokens = 0;  // positions of all sequences together, rounded up to blocks
   int64_t block_size = 64;
   bool mtp = false;          // RunMtp will be called: the prediction layers have a cache too
+
+  /// Of the cache.
+  int64_t blocks() const { return (std::max(cache_tokens, context) + block_size - 1) / block_size; }
 };
 
 /// Generated tokens whose absorbed attention is computed at once; more are taken in turns.

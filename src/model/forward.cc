@@ -13,10 +13,6 @@ int64_t CacheLayers(const ModelConfig& c, const StepLimits& l) {
   return c.num_hidden_layers + (l.mtp ? c.num_nextn_predict_layers : 0);
 }
 
-int64_t CacheBlocks(const StepLimits& l) {
-  return (std::max(l.cache_tokens, l.context) + l.block_size - 1) / l.block_size;
-}
-
 }  // namespace
 
 ForwardPass::ForwardPass(const ModelConfig& config, const Weights& weights, Communicator& ranks,
@@ -29,7 +25,8 @@ ForwardPass::ForwardPass(const ModelConfig& config, const Weights& weights, Comm
 
 MemoryPlan ForwardPass::Plan(const ModelConfig& c, const StepLimits& l, bool cache_bf16, int threads) {
   MemoryPlan plan;
-  plan.cache = KvCache::PlannedBytes(c, CacheLayers(c, l), CacheBlocks(l), l.block_size, cache_bf16);
+  plan.cache = KvCache::PlannedBytes(c, CacheLayers(c, l), l.blocks(), l.block_size, cache_bf16);
+  plan.cache_tokens = l.blocks() * l.block_size;
   plan.activations = Activations::PlannedBytes(c, l);
   plan.scratch = ExecContext::PlannedBytes(LimitsOf(c, l), threads);
   plan.tables = static_cast<uint64_t>(l.context * c.qk_rope_head_dim) * sizeof(float);
@@ -41,8 +38,8 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(const ModelConfig& conf
                                                          Communicator& ranks, const StepLimits& limits,
                                                          bool cache_bf16) {
   std::unique_ptr<ForwardPass> pass(new ForwardPass(config, weights, ranks, limits));
-  ASSIGN_OR_RETURN(pass->cache_, KvCache::Create(config, CacheLayers(config, limits), CacheBlocks(limits), limits.block_size,
-                                                 cache_bf16));
+  ASSIGN_OR_RETURN(pass->cache_, KvCache::Create(config, CacheLayers(config, limits), limits.blocks(),
+                                                 limits.block_size, cache_bf16));
   ASSIGN_OR_RETURN(pass->a_, Activations::Create(config, limits));
   ASSIGN_OR_RETURN(ExecContext ctx, ExecContext::Create(kernels, pool, LimitsOf(config, limits)));
   pass->ctx_ = std::make_unique<ExecContext>(std::move(ctx));

@@ -14,14 +14,19 @@
 
 namespace hadal {
 
-/// The bytes a forward pass will allocate, by what they are for.
+/// The bytes that a forward pass, and what stands on it, will allocate, by what they are for.
 struct MemoryPlan {
   uint64_t weights = 0;
   uint64_t cache = 0;
+  int64_t cache_tokens = 0;  // positions that `cache` has room for
   uint64_t activations = 0;
   uint64_t scratch = 0;  // of the ops
   uint64_t tables = 0;   // rotary cosines and sines
-  uint64_t total() const { return weights + cache + activations + scratch + tables; }
+  uint64_t requests = 0;     // of an engine loop: its queues at their fullest, sampling, prefix cache, guesses
+  uint64_t connections = 0;  // of a server, at its limits
+  uint64_t process = 0;      // the program's own: code, tokenizer, database
+  uint64_t work() const { return activations + scratch + tables; }
+  uint64_t total() const { return weights + cache + work() + requests + connections + process; }
 };
 
 /// Everything a step needs, allocated once. Steps run one at a time, from one thread; a step allocates nothing.
