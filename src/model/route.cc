@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "model/moe.h"
+#include "model/route.h"
 
 namespace hadal {
 namespace {
@@ -11,7 +12,8 @@ namespace {
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 /// Scores [E] of one token, in double: sigmoid, or softmax over all experts.
-void Scores(Scoring scoring, const float* logits, int64_t experts, double* scores) {
+template <typename T>
+void Scores(Scoring scoring, const T* logits, int64_t experts, double* scores) {
   if (scoring == Scoring::kSigmoid) {
     for (int64_t e = 0; e < experts; ++e) scores[e] = 1.0 / (1.0 + std::exp(-static_cast<double>(logits[e])));
     return;
@@ -50,11 +52,21 @@ void KeepBestGroups(const ModelConfig& c, double* choice) {
     if (!kept[e / size]) choice[e] = kNever;
 }
 
-void RouteToken(const ModelConfig& c, const float* logits, const float* bias, int32_t* ids, float* weights) {
+}  // namespace
+
+RouteScale RouteScaleOf(const ModelConfig& c) {
+  // V2's code leaves a single expert's weight as it is, and normalises or scales; V3's always divides, and does both.
+  const bool v3 = c.architecture == Architecture::kDeepseekV3;
+  const bool normalised = c.norm_topk_prob && (c.num_experts_per_tok > 1 || v3);
+  return {normalised, v3 || !normalised ? c.routed_scaling_factor : 1.0};
+}
+
+template <typename T>
+void RouteToken(const ModelConfig& c, const T* logits, const T* bias, int32_t* ids, T* weights, double* scores) {
   const int64_t experts = c.n_routed_experts, k = c.num_experts_per_tok;
-  double scores[kMaxExperts], choice[kMaxExperts];
+  double choice[kMaxExperts];
   Scores(c.scoring_func, logits, experts, scores);
-  for (int64_t e = 0; e < experts; ++e) choice[e] = scores[e] + (bias ? bias[e] : 0.0f);
+  for (int64_t e = 0; e < experts; ++e) choice[e] = scores[e] + (bias ? bias[e] : T{0});
   KeepBestGroups(c, choice);
   double sum = 0;
   for (int64_t i = 0; i < k; ++i) {
@@ -63,14 +75,14 @@ void RouteToken(const ModelConfig& c, const float* logits, const float* bias, in
     sum += scores[best];
     choice[best] = kNever;
   }
-  // V2's code leaves a single expert's weight as it is; V3's always divides.
-  const bool normalise = c.norm_topk_prob && (k > 1 || c.architecture == Architecture::kDeepseekV3);
-  double factor = normalise ? 1.0 / (sum + 1e-20) : 1.0;
-  if (c.architecture == Architecture::kDeepseekV3 || !normalise) factor *= c.routed_scaling_factor;
-  for (int64_t i = 0; i < k; ++i) weights[i] = static_cast<float>(scores[ids[i]] * factor);
+  const RouteScale scale = RouteScaleOf(c);
+  double factor = scale.normalised ? 1.0 / (sum + 1e-20) : 1.0;
+  factor *= scale.factor;
+  for (int64_t i = 0; i < k; ++i) weights[i] = static_cast<T>(scores[ids[i]] * factor);
 }
 
-}  // namespace
+template void RouteToken(const ModelConfig&, const float*, const float*, int32_t*, float*, double*);
+template void RouteToken(const ModelConfig&, const double*, const double*, int32_t*, double*, double*);
 
 Status RouteTokens(ExecContext& ctx, const ModelConfig& c, View<const float> logits, const float* bias,
                    View<int32_t> ids, View<float> weights) {
@@ -81,7 +93,10 @@ Status RouteTokens(ExecContext& ctx, const ModelConfig& c, View<const float> log
       if (std::isnan(logits.at(t, e)))
         return DataLoss("router logit of expert {} is NaN in row {} of the step; the weights or the state are corrupt",
                         e, t);
-  const auto route = [&](int64_t t, int) { RouteToken(c, logits.row(t), bias, ids.row(t), weights.row(t)); };
+  const auto route = [&](int64_t t, int) {
+    double scores[kMaxExperts];
+    RouteToken(c, logits.row(t), bias, ids.row(t), weights.row(t), scores);
+  };
   if (logits.rows < 8) {
     for (int64_t t = 0; t < logits.rows; ++t) route(t, 0);
   } else {

@@ -1,0 +1,175 @@
+// The row kernels of one target: HADAL_TARGET names its namespace. Included by rows_*.cc alone. See
+// ops/rows.h.
+#pragma once
+
+#include "train/ops/cpu/lanes.h"
+#include "train/ops/cpu/rows_targets.h"
+#include "train/ops/rows.h"
+
+namespace hadal::train::HADAL_TARGET {
+namespace {
+
+template <typename L, typename T = typename L::T>
+void AddScaled(const T* x, T a, int64_t width, T* y) {
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    L::Store(L::MulAdd(L::Set(a), L::Load(x + i, n), L::Load(y + i, n)), y + i, n);
+  });
+}
+
+template <typename L, typename T = typename L::T>
+void Add(const T* x, int64_t width, T* y) {
+  ForVectors<L>(width,
+                [&](int64_t i, int64_t n) { L::Store(L::Load(y + i, n) + L::Load(x + i, n), y + i, n); });
+}
+
+template <typename L, typename T = typename L::T>
+T Dot(const T* x, const T* y, int64_t width) {
+  typename L::V sum{};
+  ForVectors<L>(width,
+                [&](int64_t i, int64_t n) { sum = L::MulAdd(L::Load(x + i, n), L::Load(y + i, n), sum); });
+  return L::Sum(sum);
+}
+
+template <typename L, typename T = typename L::T>
+void Scale(T a, int64_t width, T* y) {
+  ForVectors<L>(width, [&](int64_t i, int64_t n) { L::Store(L::Load(y + i, n) * L::Set(a), y + i, n); });
+}
+
+template <typename L, typename T = typename L::T>
+T RmsNorm(const T* x, const T* w, T eps, int64_t width, T* y) {
+  const T r = T{1} / L::Root(Dot<L>(x, x, width) / static_cast<T>(width) + eps);
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    L::Store(L::Load(x + i, n) * L::Set(r) * L::Load(w + i, n), y + i, n);
+  });
+  return r;
+}
+
+template <typename L, typename T = typename L::T>
+void RmsNormDx(const T* dy, const T* x, const T* w, T r, bool accumulate, int64_t width, T* dx) {
+  typename L::V sum{};
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    sum = L::MulAdd(L::Load(dy + i, n) * L::Load(w + i, n), L::Load(x + i, n) * L::Set(r), sum);
+  });
+  const auto mean = L::Set(L::Sum(sum) / static_cast<T>(width));
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    const auto normed = L::Load(x + i, n) * L::Set(r);
+    const auto d = (L::Load(dy + i, n) * L::Load(w + i, n) - normed * mean) * L::Set(r);
+    L::Store(accumulate ? L::Load(dx + i, n) + d : d, dx + i, n);
+  });
+}
+
+template <typename L, typename T = typename L::T>
+void RmsNormDw(const T* dy, const T* x, T r, int64_t width, T* dw) {
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    L::Store(L::MulAdd(L::Load(dy + i, n), L::Load(x + i, n) * L::Set(r), L::Load(dw + i, n)), dw + i, n);
+  });
+}
+
+template <typename L, typename T = typename L::T>
+void SwiGlu(const T* gate, const T* up, int64_t width, T* h) {
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    const auto g = L::Load(gate + i, n);
+    L::Store(g / (L::Set(1) + L::ExpOf(-g)) * L::Load(up + i, n), h + i, n);
+  });
+}
+
+template <typename L, typename T = typename L::T>
+void SwiGluBackward(const T* dh, const T* gate, const T* up, int64_t width, T* dgate, T* dup) {
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    const auto g = L::Load(gate + i, n), u = L::Load(up + i, n), d = L::Load(dh + i, n);
+    const auto s = L::Set(1) / (L::Set(1) + L::ExpOf(-g));
+    L::Store(d * u * s * (L::Set(1) + g * (L::Set(1) - s)), dgate + i, n);
+    L::Store(d * g * s, dup + i, n);
+  });
+}
+
+template <typename L, typename T = typename L::T>
+T Max(const T* x, int64_t width) {
+  auto most = L::Set(-__builtin_inff());
+  int64_t i = 0;
+  for (; i + L::kLanes <= width; i += L::kLanes) most = L::MaxOf(L::Load(x + i), most);
+  T top = L::Largest(most);
+  for (; i < width; ++i) top = x[i] > top || x[i] != x[i] ? x[i] : top;
+  return top;
+}
+
+template <typename L, typename T = typename L::T>
+T SumExp(const T* x, T top, int64_t width) {
+  typename L::V sum{};
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    T e[L::kLanes];
+    L::Store(L::ExpOf(L::Load(x + i, n) - L::Set(top)), e);
+    sum = sum + L::Load(e, n);
+  });
+  return L::Sum(sum);
+}
+
+template <typename L, typename T = typename L::T>
+void ExpScaled(T top, T factor, int64_t width, T* x) {
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    L::Store(L::ExpOf(L::Load(x + i, n) - L::Set(top)) * L::Set(factor), x + i, n);
+  });
+}
+
+template <typename L, typename T = typename L::T>
+void ZeroOutside(int64_t begin, int64_t end, int64_t count, T* x) {
+  for (int64_t i = 0; i < begin; ++i) x[i] = 0;
+  for (int64_t i = end; i < count; ++i) x[i] = 0;
+}
+
+template <typename L, typename T = typename L::T>
+T OnlineSoftmax(T scale, int64_t begin, int64_t end, int64_t count, T* x, T* top) {
+  const T best = scale * Max<L>(x + begin, end - begin);  // scale is positive
+  *top = best > *top || best != best ? best : *top;
+  ZeroOutside<L>(begin, end, count, x);
+  T* seen = x + begin;
+  typename L::V sum{};
+  ForVectors<L>(end - begin, [&](int64_t i, int64_t n) {
+    T e[L::kLanes];
+    L::Store(L::ExpOf(L::Load(seen + i, n) * L::Set(scale) - L::Set(*top)), e);
+    const auto weights = L::Load(e, n);
+    L::Store(weights, seen + i, n);
+    sum = sum + weights;
+  });
+  return L::Sum(sum);
+}
+
+template <typename L, typename T = typename L::T>
+void AttentionDs(T scale, T lse, T delta, int64_t begin, int64_t end, int64_t count, T* p, T* ds) {
+  ZeroOutside<L>(begin, end, count, p);
+  ZeroOutside<L>(begin, end, count, ds);
+  p += begin;
+  ds += begin;
+  ForVectors<L>(end - begin, [&](int64_t i, int64_t n) {
+    const auto weights = L::ExpOf(L::Load(p + i, n) * L::Set(scale) - L::Set(lse));
+    L::Store(weights, p + i, n);
+    L::Store(weights * (L::Load(ds + i, n) - L::Set(delta)) * L::Set(scale), ds + i, n);
+  });
+}
+
+template <typename L>
+constexpr RowKernels<typename L::T> Describe() {
+  return {.add_scaled = AddScaled<L>,
+          .add = Add<L>,
+          .dot = Dot<L>,
+          .rms_norm = RmsNorm<L>,
+          .rms_norm_dx = RmsNormDx<L>,
+          .rms_norm_dw = RmsNormDw<L>,
+          .swiglu = SwiGlu<L>,
+          .swiglu_backward = SwiGluBackward<L>,
+          .max = Max<L>,
+          .sum_exp = SumExp<L>,
+          .exp_scaled = ExpScaled<L>,
+          .online_softmax = OnlineSoftmax<L>,
+          .scale = Scale<L>,
+          .attention_ds = AttentionDs<L>};
+}
+
+}  // namespace
+
+const RowTable& Rows() {
+  static constexpr RowTable kTable{.f64 = Describe<DoubleLanes>(), .f32 = Describe<FloatLanes>()};
+  return kTable;
+}
+
+}  // namespace hadal::train::HADAL_TARGET

@@ -1,0 +1,2 @@
+#define HADAL_TARGET cpu_generic
+#include "train/ops/cpu/rows.h"
