@@ -1,0 +1,215 @@
+#include "train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "train/train_test_util.h"
+
+namespace hadal::train {
+namespace {
+
+std::vector<MicroBatch> Batches(const ModelConfig& c, const TrainerOptions& o, int64_t step) {
+  std::vector<MicroBatch> batches;
+  for (int64_t i = 0; i < o.accumulation_steps; ++i)
+    batches.push_back(RandomBatch(c, o.micro_batch_size, o.sequence_length, 3, step * 100 + i));
+  return batches;
+}
+
+template <typename T>
+struct Alone {
+  explicit Alone(const ModelConfig& config, const TrainerOptions& options, int threads = 1) : pool(threads) {
+    mesh = ProcessMesh::Create(world, {}).value();
+    trainer = Trainer<T>::Create(config, *mesh, pool, options).value();
+    trainer->Initialize(7);
+  }
+  LoopbackCommunicator world;
+  ThreadPool pool;
+  std::unique_ptr<ProcessMesh> mesh;
+  std::unique_ptr<Trainer<T>> trainer;
+};
+
+/// The loss whose gradient is in the parameters, in double.
+double Objective(Trainer<double>& trainer, const TrainerOptions& o, std::span<const MicroBatch> batches) {
+  // A step of rate 0 computes everything and moves nothing.
+  const StepReport r = trainer.Step(batches).value();
+  return r.loss + o.mtp_weight * r.mtp_loss + o.balance_weight * r.balance_loss;
+}
+
+/// Central differences of the whole model: every tensor, several of its elements.
+void CheckGradients(const ModelConfig& c, Checkpointing mode) {
+  TrainerOptions o = SmallOptions(Compute::kF64);
+  o.checkpointing = mode;
+  o.rate.peak = 1e-300;
+  o.adam.weight_decay = 0;
+  o.bias_update = 0;
+  Alone<double> alone(c, o);
+  const auto batches = Batches(c, o, 0);
+  ParameterSet<double>& params = alone.trainer->params();
+  // Some bias, so that selection and weights differ.
+  for (auto& bias : params.biases())
+    for (size_t e = 0; e < bias.values.size(); ++e) bias.values[e] = 0.05 * static_cast<double>(e % 3);
+  ASSERT_GT(Objective(*alone.trainer, o, batches), 1);
+  const auto group = params.dense();
+  std::vector<double> dense(group.grads.begin(), group.grads.end());
+  const auto routed = params.experts();
+  std::vector<double> experts(routed.grads.begin(), routed.grads.end());
+  int64_t not_zero = 0;
+  for (size_t i = 0; i < params.shards().size(); ++i) {
+    const Parameter<double>& p = params.parameter(i);
+    const bool is_expert = params.shards()[i].expert;
+    const int64_t n = params.shards()[i].elements();
+    for (int64_t probe = 0; probe < 3; ++probe) {
+      const int64_t at = (probe * 7919 + static_cast<int64_t>(i) * 31) % n;
+      double* w = p.value.data + at;
+      const double analytic = is_expert ? experts[p.grad.data + at - routed.grads.data()]
+                                        : dense[p.grad.data + at - group.grads.data()];
+      const double before = *w, h = 1e-5 * std::max(1.0, std::abs(before));
+      *w = before + h;
+      const double up = Objective(*alone.trainer, o, batches);
+      *w = before - h;
+      const double down = Objective(*alone.trainer, o, batches);
+      *w = before;
+      const double numeric = (up - down) / (2 * h);
+      EXPECT_NEAR(analytic, numeric, 1e-8 + 1e-5 * std::abs(numeric)) << params.shards()[i].name << " element " << at;
+      not_zero += std::abs(analytic) > 1e-7;
+    }
+  }
+  EXPECT_GT(not_zero, static_cast<int64_t>(params.shards().size()));
+}
+
+TEST(Trainer, GradientsOfTheWholeModelAreThoseOfCentralDifferences) {
+  CheckGradients(SmallConfig(), Checkpointing::kNone);
+}
+
+TEST(Trainer, GradientsOfOtherMembersOfTheFamilyToo) {
+  ModelConfig v2 = SmallConfig();
+  v2.architecture = Architecture::kDeepseekV2;
+  v2.q_lora_rank = 0;
+  v2.scoring_func = Scoring::kSoftmax;
+  v2.topk_method = TopkMethod::kGroupLimitedGreedy;
+  v2.norm_topk_prob = false;
+  v2.num_nextn_predict_layers = 0;
+  v2.n_shared_experts = 2;
+  CheckGradients(v2, Checkpointing::kSelective);
+  ModelConfig tied = SmallConfig();
+  tied.tie_word_embeddings = true;
+  tied.expert_capacity = 9;
+  tied.n_shared_experts = 0;
+  CheckGradients(tied, Checkpointing::kFull);
+}
+
+TEST(Trainer, CheckpointingChangesNoBit) {
+  const ModelConfig c = SmallConfig();
+  std::vector<float> reference;
+  for (const Checkpointing mode : {Checkpointing::kNone, Checkpointing::kSelective, Checkpointing::kFull}) {
+    TrainerOptions o = SmallOptions(Compute::kF32);
+    o.checkpointing = mode;
+    Alone<float> alone(c, o);
+    for (int64_t step = 0; step < 3; ++step) ASSERT_TRUE(alone.trainer->Step(Batches(c, o, step)));
+    const auto values = alone.trainer->params().dense().values;
+    if (reference.empty()) reference.assign(values.begin(), values.end());
+    EXPECT_TRUE(std::equal(values.begin(), values.end(), reference.begin())) << static_cast<int>(mode);
+  }
+}
+
+TEST(Trainer, ThreadsChangeNoBit) {
+  const ModelConfig c = SmallConfig();
+  for (const Compute compute : {Compute::kF32, Compute::kBF16, Compute::kF16}) {
+    std::vector<float> reference;
+    for (const int threads : {1, 2, 3}) {
+      TrainerOptions o = SmallOptions(compute);
+      o.initial_loss_scale = 256;
+      Alone<float> alone(c, o, threads);
+      for (int64_t step = 0; step < 3; ++step) ASSERT_TRUE(alone.trainer->Step(Batches(c, o, step)));
+      const auto values = alone.trainer->params().dense().values;
+      if (reference.empty()) reference.assign(values.begin(), values.end());
+      EXPECT_TRUE(std::equal(values.begin(), values.end(), reference.begin())) << threads << " threads";
+    }
+  }
+}
+
+TEST(Trainer, LearnsABatchByHeartInEveryPrecision) {
+  const ModelConfig c = SmallConfig();
+  for (const Compute compute : {Compute::kF32, Compute::kBF16, Compute::kF16}) {
+    TrainerOptions o = SmallOptions(compute);
+    o.adam.weight_decay = 0;
+    o.initial_loss_scale = 1 << 20;  // overflows first: the scale must come down by itself
+    Alone<float> alone(c, o);
+    const auto batches = Batches(c, o, 0);
+    StepReport first, last;
+    for (int64_t step = 0; step < 100; ++step) {
+      const Result<StepReport> r = alone.trainer->Step(batches);
+      ASSERT_TRUE(r) << r.error().message;
+      (step == 0 ? first : last) = *r;
+    }
+    EXPECT_NEAR(first.loss, std::log(61.0), 0.3);
+    EXPECT_LT(last.loss, 0.3) << static_cast<int>(compute);
+    EXPECT_GT(last.accuracy, 0.9);
+    EXPECT_LT(last.mtp_loss, 1);
+  }
+}
+
+TEST(Trainer, NamesTheFirstOpThatGaveNoNumber) {
+  const ModelConfig c = SmallConfig();
+  const TrainerOptions o = SmallOptions(Compute::kF32);
+  Alone<float> alone(c, o);
+  // Finite, and too large for what follows.
+  const auto& params = alone.trainer->params();
+  for (size_t i = 0; i < params.shards().size(); ++i)
+    if (params.shards()[i].name == "model.layers.1.self_attn.kv_b_proj.weight")
+      params.parameter(i).value.at(0, 0) = 3e38f, params.parameter(i).value.at(0, 1) = 3e38f;
+  const Result<StepReport> r = alone.trainer->Step(Batches(c, o, 0));
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().code, Code::kDataLoss);
+  EXPECT_NE(r.error().message.find("of layer 1"), std::string::npos) << r.error().message;
+
+  Alone<float> other(c, o);
+  other.trainer->params().final_norm->value.at(0, 3) = NAN;
+  const Result<StepReport> named = other.trainer->Step(Batches(c, o, 0));
+  ASSERT_FALSE(named);
+  EXPECT_NE(named.error().message.find("the parameter model.norm.weight (element 3"), std::string::npos)
+      << named.error().message;
+}
+
+TEST(Trainer, TakesTheMemoryThatItPlans) {
+  const ModelConfig c = SmallConfig();
+  const TrainerOptions o = SmallOptions(Compute::kF32);
+  LoopbackCommunicator world;
+  const auto mesh = ProcessMesh::Create(world, {}).value();
+  const TrainerPlan plan = Trainer<float>::Plan(c, *mesh, 1, o).value();
+  TrainerOptions full = o;
+  full.checkpointing = Checkpointing::kFull;
+  TrainerOptions selective = o;
+  selective.checkpointing = Checkpointing::kSelective;
+  ModelConfig deep = c;
+  deep.num_hidden_layers = 12;
+  const auto activations = [&](const TrainerOptions& options) {
+    return Trainer<float>::Plan(deep, *mesh, 1, options).value().activations;
+  };
+  EXPECT_LT(activations(full), activations(selective));
+  EXPECT_LT(activations(selective), activations(o));
+  EXPECT_EQ(plan.parameters, plan.gradients);
+  EXPECT_GT(plan.optimizer, plan.parameters);
+}
+
+TEST(Trainer, RefusesOptionsThatMakeNoSense) {
+  LoopbackCommunicator world;
+  ThreadPool pool(1);
+  const auto mesh = ProcessMesh::Create(world, {}).value();
+  TrainerOptions o = SmallOptions(Compute::kF32);
+  o.sequence_length = 1;
+  EXPECT_FALSE(Trainer<float>::Create(SmallConfig(), *mesh, pool, o));
+  o = SmallOptions(Compute::kF32);
+  o.rate.peak = -1;
+  EXPECT_FALSE(Trainer<float>::Create(SmallConfig(), *mesh, pool, o));
+  o = SmallOptions(Compute::kF32);
+  o.adam.beta1 = 1;
+  EXPECT_FALSE(Trainer<float>::Create(SmallConfig(), *mesh, pool, o));
+  ModelConfig c = SmallConfig();
+  c.num_nextn_predict_layers = 2;
+  EXPECT_FALSE(Trainer<float>::Create(c, *mesh, pool, SmallOptions(Compute::kF32)));
+}
+
+}  // namespace
+}  // namespace hadal::train
