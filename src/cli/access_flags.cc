@@ -13,6 +13,7 @@
 
 #include "cli/json_lines.h"
 #include "cli/output.h"
+#include "cli/settings.h"
 #include "cli/terminal.h"
 #include "server/auth_types.h"
 #include "server/passwords.h"
@@ -92,9 +93,10 @@ std::string DefaultStateFolder() {
 }  // namespace
 
 void AddStateFlag(CLI::App& verb, std::string& state) {
-  verb.add_option("--state", state, "State folder; default ~/.local/state/hadal")
-      ->type_name("DIR")
-      ->envname("HADAL_STATE");
+  Setting(verb.add_option("--state", state, "State folder: accounts, keys, certificates; without it "
+                                            "$XDG_STATE_HOME/hadal or ~/.local/state/hadal")
+              ->type_name("DIR"),
+          "state");
 }
 
 void AddScopeFlag(CLI::App& verb, std::vector<std::string>& scopes, const char* text) {

@@ -8,6 +8,7 @@
 #include "base/progress.h"
 #include "cli/model_folder.h"
 #include "cli/output.h"
+#include "cli/settings.h"
 #include "cli/terminal.h"
 
 namespace hadal {
@@ -16,9 +17,8 @@ namespace {
 constexpr int64_t kMaxContext = int64_t{1} << 31;
 
 std::string PlanLine(const Path& folder, const MemoryPlan& plan, uint64_t available) {
-  return fmt::format("{}: needs {} of memory, {} is available (weights {}, cache {}, work {})",
-                     folder.string(), BytesText(plan.total()), BytesText(available), BytesText(plan.weights),
-                     BytesText(plan.cache), BytesText(plan.activations + plan.scratch + plan.tables));
+  return fmt::format("{}: needs {} of memory, {} is available ({})", folder.string(), BytesText(plan.total()),
+                     BytesText(available), PlanText(plan));
 }
 
 std::string LoadedLine(Engine& engine) {
@@ -33,28 +33,32 @@ std::string LoadedLine(Engine& engine) {
 }  // namespace
 
 void AddModelFlag(CLI::App& verb, std::string& model) {
-  ReadFromEnvironment(
-      verb.add_option("-m,--model", model, "Model folder (without it the default model)")->type_name("DIR"));
+  Setting(verb.add_option("-m,--model", model, "Model folder; without it the default model")->type_name("DIR"), "model");
 }
 
 void AddEngineFlags(CLI::App& verb, EngineFlags& flags) {
   AddModelFlag(verb, flags.model);
-  AddChoice(verb, "--weights", flags.weights, {"as-stored", "int8", "int4"},
-            "Format of the weights in memory");
-  AddNumber(verb, "--group", flags.group, 32, 128,
-            "Weights that share a scale, with --weights int8 or int4: 32, 64 or 128");
-  AddChoice(verb, "--compute", flags.compute, {"auto", "f32"},
-            "Arithmetic: auto takes bf16 or int8 inputs as the weights call for; f32 throughout");
-  AddChoice(verb, "--kernels", flags.kernels, {"auto", "ref", "generic", "avx2", "avx512"},
-            "Kernels: auto takes the best that run here, ref is plain loops");
-  AddChoice(verb, "--act-quant", flags.act_quant, {"none", "f32", "ue8m0"},
-            "Quantise the inputs of FP8 weights as DeepSeek's GPU kernels do; needs --compute f32");
-  AddNumber(verb, "--threads", flags.threads, 0, 4096, "Threads; 0: every usable processor");
-  AddNumber(verb, "--context", flags.context, 0, kMaxContext,
-            "Positions of a sequence; 0: what given ids need, else 4096 or the model's");
-  AddNumber(verb, "--chunk", flags.chunk, 1, 65536, "Tokens computed in one step at most");
-  for (CLI::Option* option : verb.get_options())
-    if (!option->get_lnames().empty() && option->get_lnames().front() != "help") ReadFromEnvironment(option);
+  Setting(AddChoice(verb, "--weights", flags.weights, {"as-stored", "int8", "int4"},
+                    "Format of the weights in memory"),
+          "engine.weights");
+  Setting(AddNumber(verb, "--group", flags.group, 32, 128,
+                    "Weights that share a scale, with --weights int8 or int4: 32, 64 or 128"),
+          "engine.group");
+  Setting(AddChoice(verb, "--compute", flags.compute, {"auto", "f32"},
+                    "Arithmetic: auto takes bf16 or int8 inputs as the weights call for; f32 throughout"),
+          "engine.compute");
+  Setting(AddChoice(verb, "--kernels", flags.kernels, {"auto", "ref", "generic", "avx2", "avx512"},
+                    "Kernels: auto takes the best that run here, ref is plain loops"),
+          "engine.kernels");
+  Setting(AddChoice(verb, "--act-quant", flags.act_quant, {"none", "f32", "ue8m0"},
+                    "Quantise the inputs of FP8 weights as DeepSeek's GPU kernels do; needs --compute f32"),
+          "engine.act_quant");
+  Setting(AddNumber(verb, "--threads", flags.threads, 0, 4096, "Threads; 0: every usable processor"),
+          "engine.threads");
+  Setting(AddNumber(verb, "--context", flags.context, 0, kMaxContext,
+                    "Positions (tokens) of a sequence; 0: what given ids need, else 4096 or the model's"),
+          "engine.context");
+  Setting(AddNumber(verb, "--chunk", flags.chunk, 1, 65536, "Tokens computed in one step at most"), "engine.chunk");
   verb.add_flag("-v,--verbose", flags.verbose, "Say on standard error what is loaded and how fast it runs");
 }
 
@@ -85,7 +89,10 @@ Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions opt
     PrintNote(PlanLine(folder, plan, AvailableMemoryBytes()));
   }
   ProgressBar bar("loading");
-  options.load.progress = [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); };
+  options.load.progress = [&bar, also = options.load.progress](uint64_t done, uint64_t total) {
+    bar.Update(done, total);
+    if (also) also(done, total);
+  };
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Load(folder, options));
   bar.Clear();
   if (notes) PrintNote(LoadedLine(*engine));

@@ -23,14 +23,14 @@ struct EngineFlags {
 
 /// --model alone, for verbs that need no weights.
 void AddModelFlag(CLI::App& verb, std::string& model);
-/// All of EngineFlags. Their environment variables are HADAL_ and the flag's name.
+/// All of EngineFlags. Their keys in hadal.yaml are engine.NAME.
 void AddEngineFlags(CLI::App& verb, EngineFlags& flags);
 
 /// kInvalidArgument for flags that do not go together.
 Result<EngineOptions> ToEngineOptions(const EngineFlags& flags);
 
 /// Loads the folder. Before it, on a terminal or with --verbose, a line with the memory it needs and what is
-/// available; after it, what was read and how fast. A folder of random weights is said to be one in any case.
+/// available; after it, what was read and how fast; options.load.progress is called as well as the bar drawn. A folder of random weights is said to be one in any case.
 Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions options, bool verbose);
 
 }  // namespace hadal

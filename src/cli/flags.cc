@@ -1,7 +1,6 @@
 #include "cli/flags.h"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <string_view>
 #include <vector>
@@ -50,10 +49,17 @@ CLI::Validator NumberWithin(double least, double most) {
       "");
 }
 
-void ReadFromEnvironment(CLI::Option* option) {
-  std::string name = "HADAL_" + option->get_lnames().front();
-  for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  option->envname(name);
+CLI::Validator IntegerWithin(int64_t least, int64_t most) {
+  return CLI::Validator(
+      [least, most](const std::string& given) {
+        int64_t value = 0;
+        const char* end = given.data() + given.size();
+        const auto [stop, error] = std::from_chars(given.data(), end, value);
+        if (error == std::errc() && stop == end && value >= least && value <= most) return std::string();
+        return fmt::format("'{}' is not a number from {} to {}{}", given.substr(0, 64), least, most,
+                           given.find('.') == std::string::npos ? "" : " without a fraction");
+      },
+      "");
 }
 
 Result<std::vector<int32_t>> ParseIds(const std::string& text) {

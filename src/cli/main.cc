@@ -11,7 +11,9 @@
 #include <system_error>
 #include <vector>
 
+#include "cli/help_formatter.h"
 #include "cli/output.h"
+#include "cli/settings.h"
 #include "cli/verbs.h"
 #include "model/config_keys.h"
 
@@ -24,11 +26,12 @@ constexpr const char* kExamples = R"(Examples:
   hadal synth --shape v3-tiny --out model          a small model of random weights
   hadal logits --model model --ids 1,2,3 --out l.safetensors
 
-'hadal VERB --help' says all about a verb. Flags go before HADAL_... variables, and those before defaults.
+'hadal VERB --help' says all about a verb. A flag goes before a HADAL_... variable, a variable
+before hadal.yaml ('hadal config --help'), and the file before defaults.
 Exit codes: 0 all is well; 1 a warning, or something could not be checked; 2 it failed.)";
 
 /// The subcommand that parsing reached last.
-const CLI::App* Deepest(const CLI::App* app) {
+CLI::App* Deepest(CLI::App* app) {
   while (!app->get_subcommands().empty()) app = app->get_subcommands().back();
   return app;
 }
@@ -64,7 +67,7 @@ std::string UnknownVerb(const CLI::App& app, int argc, char** argv) {
 }
 
 /// One sentence for what is wrong with the flags.
-std::string FlagSentence(const CLI::App& app, const CLI::ParseError& error) {
+std::string FlagSentence(CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* verb = Deepest(&app);
   std::string sentence = error.what();
   auto left = app.remaining(/*recurse=*/true);
@@ -99,10 +102,24 @@ int Fail(std::string_view sentence) {
   return kExitFailure;
 }
 
+/// --print-config.
+int PrintConfig(const Settings& settings, const CLI::App& verb) {
+  Status printed = Print(settings.Effective(verb));
+  if (printed) printed = FlushOutput();
+  return printed ? kExitOk : Fail(printed.error().message);
+}
+
+bool IsVerbose(const CLI::App& verb) {
+  const CLI::Option* option = verb.get_option_no_throw("--verbose");
+  return option != nullptr && option->count() > 0;
+}
+
 int Main(int argc, char** argv) {
   Action action;
   CLI::App app("hadal deploys models of the DeepSeek-V3 family privately.", "hadal");
-  app.get_formatter()->column_width(36);
+  const auto formatter = std::make_shared<HelpFormatter>();
+  const auto settings = std::make_shared<Settings>();
+  app.formatter(formatter);
   app.set_version_flag("--version", "hadal " HADAL_VERSION, "Print the version and exit");
   app.require_subcommand(1);
   app.footer(kExamples);
@@ -118,6 +135,9 @@ int Main(int argc, char** argv) {
   AddClient(app, action);
   AddToken(app, action);
   AddCert(app, action);
+  AddConfig(app, action, settings);
+  settings->Collect(app);
+  formatter->set_settings(settings);
   if (const std::string sentence = UnknownVerb(app, argc, argv); !sentence.empty()) return Fail(sentence);
   try {
     app.parse(argc, argv);
@@ -125,6 +145,10 @@ int Main(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     return Fail(FlagSentence(app, error));
   }
+  CLI::App* verb = Deepest(&app);
+  if (const Status applied = settings->Apply(*verb); !applied) return Fail(applied.error().message);
+  if (settings->print_asked()) return PrintConfig(*settings, *verb);
+  if (IsVerbose(*verb) && !settings->file().empty()) PrintNote("configuration file: " + settings->file());
   const Result<int> code = action();
   if (!code) return Fail(code.error().message);
   if (const Status written = FlushOutput(); !written) return Fail(written.error().message);

@@ -6,6 +6,7 @@
 
 #include "cli/flags.h"
 #include "cli/json_lines.h"
+#include "cli/settings.h"
 
 namespace hadal {
 namespace {
@@ -67,25 +68,32 @@ Result<std::pair<int32_t, float>> ParseBias(const std::string& text) {
 }  // namespace
 
 void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
-  const size_t before = verb.get_options().size();
-  AddNumber(verb, "--temperature", flags.temperature, 0, kMaxTemperature, "0: always the likeliest token");
-  AddNumber(verb, "--top-k", flags.top_k, -1, 1e9, "Choose among the K likeliest tokens; 0: off");
-  AddNumber(verb, "--top-p", flags.top_p, 0, 1,
-            "Choose among the likeliest tokens that hold this probability");
-  AddNumber(verb, "--min-p", flags.min_p, 0, 1,
-            "Leave out tokens below this share of the best one's probability");
-  AddNumber(verb, "--repetition-penalty", flags.repetition_penalty, kMinRepetitionPenalty,
-            kMaxRepetitionPenalty, "Above 1: against tokens of prompt and answer");
-  AddNumber(verb, "--presence-penalty", flags.presence_penalty, -kMaxPenalty, kMaxPenalty,
-            "Above 0: against tokens that the answer has");
-  AddNumber(verb, "--frequency-penalty", flags.frequency_penalty, -kMaxPenalty, kMaxPenalty,
-            "The same, times how often it has them");
-  AddNumber(verb, "--max-tokens", flags.max_tokens, 1, static_cast<double>(kMaxMaxTokens),
-            "End the answer after N tokens (without it where the context ends)");
-  verb.add_option("--seed", flags.seed,
-                  "The same seed, prompt and flags give the same answer (without it a new one)")
-      ->type_name("N");
-  for (size_t i = before; i < verb.get_options().size(); ++i) ReadFromEnvironment(verb.get_options()[i]);
+  Setting(AddNumber(verb, "--temperature", flags.temperature, 0, kMaxTemperature, "0: always the likeliest token"),
+          "sampling.temperature");
+  Setting(AddNumber(verb, "--top-k", flags.top_k, -1, 1e9, "Choose among the K likeliest tokens; 0: off"),
+          "sampling.top_k");
+  Setting(AddNumber(verb, "--top-p", flags.top_p, 0, 1,
+                    "Choose among the likeliest tokens that hold this probability"),
+          "sampling.top_p");
+  Setting(AddNumber(verb, "--min-p", flags.min_p, 0, 1,
+                    "Leave out tokens below this share of the best one's probability"),
+          "sampling.min_p");
+  Setting(AddNumber(verb, "--repetition-penalty", flags.repetition_penalty, kMinRepetitionPenalty,
+                    kMaxRepetitionPenalty, "Above 1: against tokens of prompt and answer"),
+          "sampling.repetition_penalty");
+  Setting(AddNumber(verb, "--presence-penalty", flags.presence_penalty, -kMaxPenalty, kMaxPenalty,
+                    "Above 0: against tokens that the answer has"),
+          "sampling.presence_penalty");
+  Setting(AddNumber(verb, "--frequency-penalty", flags.frequency_penalty, -kMaxPenalty, kMaxPenalty,
+                    "The same, times how often it has them"),
+          "sampling.frequency_penalty");
+  Setting(AddNumber(verb, "--max-tokens", flags.max_tokens, 1, static_cast<double>(kMaxMaxTokens),
+                    "End the answer after N tokens (without it where the context ends)"),
+          "sampling.max_tokens");
+  Setting(verb.add_option("--seed", flags.seed,
+                          "The same seed, prompt and flags give the same answer; without it a new one")
+              ->type_name("N"),
+          "sampling.seed");
   verb.add_option("--logit-bias", flags.logit_bias, "Add BIAS to a token's logit; may be given again")
       ->type_name("ID:BIAS")
       ->allow_extra_args(false);

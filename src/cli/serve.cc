@@ -1,6 +1,11 @@
 // hadal serve: the OpenAI-compatible HTTPS service.
+#include <unistd.h>
+
+#include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <memory>
+#include <thread>
 
 #include "base/cpu_info.h"
 #include "cli/access_flags.h"
@@ -8,6 +13,8 @@
 #include "cli/model_folder.h"
 #include "cli/output.h"
 #include "cli/sampling_flags.h"
+#include "cli/serve_access.h"
+#include "cli/settings.h"
 #include "cli/verbs.h"
 #include "server/secrets.h"
 #include "server/service.h"
@@ -20,8 +27,9 @@ constexpr const char* kFooter =
 trust STATE/ca.crt. Every route but /livez, /readyz, /token and what OAuth publishes needs a token:
 'hadal token issue --state STATE --client NAME --scope infer' prints one.
 
-SIGTERM and SIGINT drain: running requests get --drain seconds, then the program exits 0. SIGHUP takes a renewed
-certificate into use.
+It listens before the model is loaded: /livez says 200, /readyz 503 and how far the loading is, the API 503. SIGTERM
+and SIGINT drain: running requests get --drain seconds, then the program exits 0. Certificates are renewed, and new files
+taken into use, without a signal and without closing a connection; SIGHUP does it at once.
 
 Example:
   hadal serve --model DIR --listen 127.0.0.1:8443
@@ -29,36 +37,116 @@ Example:
 
 struct ServeFlags {
   EngineFlags engine;
+  ServeAccessFlags access;
   std::string state, listen = "127.0.0.1:8443", ready_file, name, public_url;
   std::vector<std::string> hosts;
-  int64_t max_running = 16, max_waiting = 256, cache_sequences = 4, drain = 30;
+  int64_t max_running = 16, max_waiting = 256, cache_sequences = 4, cache_tokens = 0, max_connections = 4096, drain = 30;
+  std::string speculative = "off";
+  int64_t speculative_tokens = 1;
   double target_tpot_ms = 0;
-  bool plain = false, allow_tls12 = false, no_prefix_cache = false;
+  bool plain = false, allow_tls12 = false, prefix_cache = true;
 };
+
+// Requests under way beside those of the engine: probes, tokens, pages of the console.
+constexpr int64_t kOtherRequests = 256;
+
+/// How the loading thread says that it has ended; from elsewhere it means nothing.
+constexpr int kLoadedSignal = SIGUSR1;
 
 /// The signals that the serving thread waits for; blocked before any thread starts, so that all inherit it.
 sigset_t ServeSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, kLoadedSignal}) sigaddset(&set, signal);
   return set;
 }
 
 void PrintStarted(const Service& service, const ServeFlags& flags, const Path& state, const std::string& model) {
   const char* scheme = flags.plain ? "http" : "https";
   PrintNote(fmt::format("serving {} on {}://{}/v1", model, scheme, service.address()));
-  if (!flags.plain) PrintNote(fmt::format("clients trust {}", (state / "ca.crt").string()));
+  if (!flags.plain && flags.access.certificate.empty())
+    PrintNote(fmt::format("clients trust {}", (state / "ca.crt").string()));
   PrintNote(fmt::format("a token: hadal token issue --state {} --client NAME --scope infer", state.string()));
 }
 
-/// Waits for a signal that ends the service.
-void WaitForEnd(Service& service, const sigset_t& signals) {
+/// Waits for a signal that ends the service, or, if there is `loaded`, until that is true (then false is the answer).
+bool WaitForEnd(Service& service, const sigset_t& signals, const std::atomic<bool>* loaded) {
   for (;;) {
     int signal = 0;
-    if (sigwait(&signals, &signal) != 0) return;
-    if (signal != SIGHUP) return;
+    if (sigwait(&signals, &signal) != 0) return true;
+    if (signal == SIGINT || signal == SIGTERM) return true;
+    if (loaded != nullptr && *loaded) return false;
+    if (signal != SIGHUP) continue;
     if (const Status reloaded = service.ReloadCertificate(); !reloaded) PrintError(reloaded.error().message);
   }
+}
+
+ServiceOptions ToServiceOptions(const ServeFlags& flags, const Path& folder, const Path& state) {
+  ServiceOptions options;
+  options.model_dir = folder;
+  options.model = flags.name.empty() ? std::filesystem::weakly_canonical(folder).filename().string() : flags.name;
+  options.version = HADAL_VERSION;
+  options.state = state;
+  options.hosts = flags.hosts;
+  options.public_url = flags.public_url;
+  options.server.listen = flags.listen;
+  options.server.plain = flags.plain;
+  if (flags.allow_tls12) options.server.tls.min_version = "1.2";
+  options.server.max_connections = static_cast<size_t>(flags.max_connections);
+  // Others than the requests that run or wait are refused soon, or ask for little.
+  options.server.max_requests_in_flight = static_cast<size_t>(flags.max_running + flags.max_waiting + kOtherRequests);
+  options.warn = [](const std::string& text) { PrintNote("warning: " + text); };
+  return options;
+}
+
+LoopOptions ToLoopOptions(const ServeFlags& flags) {
+  LoopOptions loop;
+  loop.max_running = flags.max_running;
+  loop.max_waiting = flags.max_waiting;
+  loop.prefix_cache = flags.prefix_cache;
+  loop.target_tpot_ms = flags.target_tpot_ms;
+  loop.speculative = flags.speculative == "mtp" ? Speculation::kMtp : Speculation::kOff;
+  loop.speculative_tokens = flags.speculative_tokens;
+  return loop;
+}
+
+/// Loads the engine and hands it to the service.
+Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, EngineOptions options) {
+  LoopOptions loop = ToLoopOptions(flags);
+  options.sequences = flags.cache_sequences;
+  options.cache_tokens = flags.cache_tokens;
+  options.load.mtp = loop.speculative == Speculation::kMtp;
+  options.logit_rows = flags.max_running * (options.load.mtp ? 1 + flags.speculative_tokens : 1);
+  options.beside = service.PlanFor(loop);
+  options.load.progress = [&service](uint64_t done, uint64_t total) { service.SetLoadProgress(done, total); };
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(folder, options, flags.engine.verbose));
+  ASSIGN_OR_RETURN(const SamplingParams defaults, ToSamplingParams({}, folder, engine->config().vocab_size));
+  loop.max_running = std::min(flags.max_running, engine->pass().limits().logit_rows);
+  return service.Serve(std::move(engine), loop, defaults);
+}
+
+/// LoadInto on a thread of its own, so that a signal is heard meanwhile.
+/// @return false if the service was told to end before the model was loaded: nothing can interrupt the loading, and
+/// there is nothing to finish, so the process is to end without it.
+Result<bool> LoadUnlessEnded(Service& service, const ServeFlags& flags, const Path& folder,
+                             const EngineOptions& options, const sigset_t& signals) {
+  struct Shared {
+    std::atomic<bool> ended{false};
+    Status status;
+  };
+  const auto shared = std::make_shared<Shared>();
+  std::thread loader([&service, &flags, folder, options, shared] {
+    shared->status = LoadInto(service, flags, folder, options);
+    shared->ended = true;
+    ::kill(::getpid(), kLoadedSignal);
+  });
+  if (WaitForEnd(service, signals, &shared->ended)) {
+    loader.detach();
+    return false;
+  }
+  loader.join();
+  RETURN_IF_ERROR(shared->status);
+  return true;
 }
 
 Result<int> Serve(const ServeFlags& flags) {
@@ -68,36 +156,82 @@ Result<int> Serve(const ServeFlags& flags) {
 
   ASSIGN_OR_RETURN(const Path folder, FindModelFolder(flags.engine.model));
   ASSIGN_OR_RETURN(const Path state, StateFolderOf(flags.state));
-  ASSIGN_OR_RETURN(EngineOptions engine_options, ToEngineOptions(flags.engine));
-  engine_options.sequences = flags.cache_sequences;
-  engine_options.logit_rows = flags.max_running;
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(folder, engine_options, flags.engine.verbose));
-
-  ServiceOptions options;
-  options.model_dir = folder;
-  options.model = flags.name.empty() ? std::filesystem::weakly_canonical(folder).filename().string() : flags.name;
-  options.version = HADAL_VERSION;
-  ASSIGN_OR_RETURN(options.defaults, ToSamplingParams({}, folder, engine->config().vocab_size));
-  options.state = state;
-  options.hosts = flags.hosts;
-  options.public_url = flags.public_url;
-  options.loop.max_running = std::min(flags.max_running, engine->pass().limits().logit_rows);
-  options.loop.max_waiting = flags.max_waiting;
-  options.loop.prefix_cache = !flags.no_prefix_cache;
-  options.loop.target_tpot_ms = flags.target_tpot_ms;
-  options.server.listen = flags.listen;
-  options.server.plain = flags.plain;
-  if (flags.allow_tls12) options.server.tls.min_version = "1.2";
+  ASSIGN_OR_RETURN(const EngineOptions engine_options, ToEngineOptions(flags.engine));
+  ServiceOptions options = ToServiceOptions(flags, folder, state);
+  RETURN_IF_ERROR(ApplyServeAccess(flags.access, options));
   const std::string model = options.model;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Service> service, Service::Start(std::move(engine), std::move(options)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Service> service, Service::Start(std::move(options)));
+  ASSIGN_OR_RETURN(const bool loaded, LoadUnlessEnded(*service, flags, folder, engine_options, signals));
+  if (!loaded) {
+    PrintNote("ended before the model was loaded");
+    service->Drain(std::chrono::seconds(0));
+    std::fflush(nullptr);
+    std::_Exit(kExitOk);
+  }
   PrintStarted(*service, flags, state, model);
   if (!flags.ready_file.empty())
     RETURN_IF_ERROR(WriteFileAtomic(flags.ready_file, service->address() + "\n"));
 
-  WaitForEnd(*service, signals);
+  WaitForEnd(*service, signals, nullptr);
   PrintNote("draining");
   service->Drain(std::chrono::seconds(flags.drain));
   return kExitOk;
+}
+
+void AddListenSettings(CLI::App& verb, ServeFlags& flags) {
+  Setting(verb.add_option("--listen", flags.listen, "Numeric address and port; port 0: any free one")
+              ->type_name("ADDRESS:PORT")
+              ->capture_default_str(),
+          "server.listen");
+  Setting(verb.add_option("--ready-file", flags.ready_file, "Write the address here once requests are answered")
+              ->type_name("FILE"),
+          "server.ready_file");
+  Setting(verb.add_option("--name", flags.name, "The model's id in the API; without it the folder's name")
+              ->type_name("NAME"),
+          "server.model_name");
+  Setting(verb.add_option("--host", flags.hosts,
+                          "Name that clients reach the service by, for certificate and Host check; may be repeated")
+              ->type_name("NAME")
+              ->allow_extra_args(false),
+          "server.hosts");
+  Setting(verb.add_option("--public-url", flags.public_url,
+                          "What clients call the service, for the addresses that OAuth publishes; without it "
+                          "https:// and the address listened on")
+              ->type_name("URL"),
+          "server.public_url");
+  Setting(AddNumber(verb, "--max-connections", flags.max_connections, 1, 1000000, "Connections open at one time at most"),
+          "server.max_connections");
+  Setting(AddNumber(verb, "--drain", flags.drain, 0, 86400,
+                    "Seconds that running requests get when the service ends"),
+          "server.drain_seconds");
+  Setting(AddSwitch(verb, "allow-tls-1.2", flags.allow_tls12, "Accept TLS 1.2 besides 1.3"),
+          "server.allow_tls_1_2");
+  Setting(AddSwitch(verb, "plain-http", flags.plain, "No TLS; only on a loopback address"), "server.plain_http");
+}
+
+void AddLoadSettings(CLI::App& verb, ServeFlags& flags) {
+  Setting(AddNumber(verb, "--max-running", flags.max_running, 1, 4096, "Requests computed together at most"),
+          "engine.max_running");
+  Setting(AddNumber(verb, "--max-waiting", flags.max_waiting, 1, 1000000,
+                    "Requests that wait at most; more get 429"),
+          "engine.max_waiting");
+  Setting(AddNumber(verb, "--cache-sequences", flags.cache_sequences, 1, 4096,
+                    "Full contexts (of --context tokens) that the cache has room for"),
+          "engine.cache_sequences");
+  Setting(AddNumber(verb, "--cache-tokens", flags.cache_tokens, 0, int64_t{1} << 40,
+                    "Tokens that the cache has room for, of all requests together; 0: as --cache-sequences says"),
+          "engine.cache_tokens");
+  Setting(AddChoice(verb, "--speculative", flags.speculative, {"off", "mtp"},
+                    "Guess tokens with the model's prediction layer (MTP): the same tokens, sooner where guesses are right"),
+          "engine.speculative");
+  Setting(AddNumber(verb, "--speculative-tokens", flags.speculative_tokens, 1, kMostDrafts,
+                    "Tokens guessed for a request in a step, with --speculative mtp"),
+          "engine.speculative_tokens");
+  Setting(AddNumber(verb, "--target-tpot-ms", flags.target_tpot_ms, 0, 1e6,
+                    "Milliseconds between tokens that prompts must not push beyond; 0: none"),
+          "engine.target_tpot_ms");
+  Setting(AddSwitch(verb, "prefix-cache", flags.prefix_cache, "Keep prompts' latents for later requests"),
+          "engine.prefix_cache");
 }
 
 }  // namespace
@@ -107,23 +241,9 @@ void AddServe(CLI::App& app, Action& action) {
   const auto flags = std::make_shared<ServeFlags>();
   AddEngineFlags(*verb, flags->engine);
   AddStateFlag(*verb, flags->state);
-  const auto add = [&](const char* name, auto& value, const char* text) {
-    return verb->add_option(name, value, text)->capture_default_str();
-  };
-  add("--listen", flags->listen, "Numeric address and port; port 0: any free one");
-  add("--ready-file", flags->ready_file, "Write the address here once requests are answered");
-  add("--name", flags->name, "The model's id in the API; else the folder's name");
-  add("--host", flags->hosts, "Name that clients reach the service by, for certificate and Host check; may be repeated");
-  add("--public-url", flags->public_url, "What clients call the service, for OAuth's published addresses");
-  add("--max-running", flags->max_running, "Requests computed together at most")->check(CLI::Range(1, 4096));
-  add("--max-waiting", flags->max_waiting, "Requests that wait at most; more get 429")->check(CLI::Range(1, 1000000));
-  add("--cache-sequences", flags->cache_sequences, "Full contexts that the cache has room for")->check(CLI::Range(1, 4096));
-  add("--target-tpot-ms", flags->target_tpot_ms, "Milliseconds between tokens that prompts must not push beyond; 0: none")
-      ->check(CLI::Range(0.0, 1e6));
-  add("--drain", flags->drain, "Seconds that running requests get when the service ends")->check(CLI::Range(0, 86400));
-  verb->add_flag("--no-prefix-cache", flags->no_prefix_cache, "Do not keep prompts' latents for later requests");
-  verb->add_flag("--allow-tls-1.2", flags->allow_tls12, "Accept TLS 1.2 besides 1.3");
-  verb->add_flag("--plain-http", flags->plain, "No TLS; only on a loopback address");
+  AddListenSettings(*verb, *flags);
+  AddServeAccessFlags(*verb, flags->access);
+  AddLoadSettings(*verb, *flags);
   verb->footer(kFooter);
   verb->callback([flags, &action] { action = [flags] { return Serve(*flags); }; });
 }

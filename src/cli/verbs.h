@@ -3,10 +3,13 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <memory>
 
 #include "base/status.h"
 
 namespace hadal {
+
+class Settings;
 
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitWarning = 1;  // something is to be looked at, or could not be checked
@@ -29,5 +32,6 @@ void AddUser(CLI::App& app, Action& action);
 void AddClient(CLI::App& app, Action& action);
 void AddToken(CLI::App& app, Action& action);
 void AddCert(CLI::App& app, Action& action);
+void AddConfig(CLI::App& app, Action& action, std::shared_ptr<const Settings> settings);
 
 }  // namespace hadal
