@@ -22,6 +22,7 @@ Example:
   hadal token list --json
   hadal token revoke ID            the ID that list shows
   hadal token revoke --client ci   all of a client's
+  hadal token audit --last 20      the audit log's end
   hadal token rotate               a new signing key; the old one verifies until its tokens end)";
 
 constexpr const char* kDefaultLifetime = "8h";
@@ -29,6 +30,8 @@ constexpr const char* kDefaultLifetime = "8h";
 struct TokenFlags {
   std::string state, client, user, id, lifetime, algorithm = "ES256";
   std::vector<std::string> scopes{std::string(kScopeInfer)};
+  std::string event;
+  int64_t last = 100;
   bool api_key = false, json = false, all = false;
 };
 
@@ -127,6 +130,16 @@ Result<int> ListAll(const TokenFlags& flags) {
   return kExitOk;
 }
 
+Result<int> ShowAudit(const TokenFlags& flags) {
+  ASSIGN_OR_RETURN(const AccessState state, OpenStateOf(flags.state));
+  ASSIGN_OR_RETURN(const std::vector<AuditRecord> records, state.db->ListAudit(flags.last, flags.event));
+  std::vector<std::vector<std::string>> rows;
+  for (const AuditRecord& record : records)
+    rows.push_back({TimeText(record.time), record.event, record.actor, record.peer, record.detail});
+  RETURN_IF_ERROR(PrintTable({"time", "event", "actor", "peer", "detail"}, rows, flags.json));
+  return kExitOk;
+}
+
 Result<int> Rotate(const TokenFlags& flags) {
   ASSIGN_OR_RETURN(const AccessState state, OpenStateOf(flags.state));
   const JwsAlgorithm algorithm = flags.algorithm == "EdDSA" ? JwsAlgorithm::kEdDsa : JwsAlgorithm::kEs256;
@@ -173,6 +186,10 @@ void AddToken(CLI::App& app, Action& action) {
   CLI::App* list = add("list", "List the tokens and keys that are valid", ListAll);
   list->add_flag("--all", flags->all, "Expired and revoked ones too");
   list->add_flag("--json", flags->json, "Print a JSON array");
+  CLI::App* audit = add("audit", "Who did what: logins, tokens, accounts, keys, refusals; oldest first", ShowAudit);
+  AddNumber(*audit, "--last", flags->last, 1, 1'000'000, "How many of the newest records");
+  audit->add_option("--event", flags->event, "Only these, such as denied, login_refused, token_issued")->type_name("NAME");
+  audit->add_flag("--json", flags->json, "Print a JSON array");
   CLI::App* rotate = add("rotate", "Sign with a new key from now on", Rotate);
   AddChoice(*rotate, "--algorithm", flags->algorithm, {"ES256", "EdDSA"}, "What the key signs with");
 }

@@ -1,5 +1,6 @@
 #include "server/quota.h"
 
+#include <algorithm>
 #include <chrono>
 #include <vector>
 
@@ -75,13 +76,15 @@ Status Quotas::Charge(const Identity& identity, int64_t requests, int64_t tokens
   const QuotaLimits& limits = caller->limits;
   const QuotaUsage &minute = caller->minute.used, &day = caller->day.used;
   const int64_t minute_left = kMinute - now % kMinute, day_left = kDay - now % kDay;
+  // A request takes one token at least, though how many is known only when it has run.
+  const int64_t least_tokens = requests > 0 ? std::max<int64_t>(tokens, 1) : tokens;
   RETURN_IF_ERROR(
       CheckLimit("requests a day", day.requests, requests, limits.requests_per_day, day_left, retry_after));
   RETURN_IF_ERROR(
-      CheckLimit("tokens a day", day.tokens, tokens, limits.tokens_per_day, day_left, retry_after));
+      CheckLimit("tokens a day", day.tokens, least_tokens, limits.tokens_per_day, day_left, retry_after));
   RETURN_IF_ERROR(CheckLimit("requests a minute", minute.requests, requests, limits.requests_per_minute,
                              minute_left, retry_after));
-  RETURN_IF_ERROR(CheckLimit("tokens a minute", minute.tokens, tokens, limits.tokens_per_minute, minute_left,
+  RETURN_IF_ERROR(CheckLimit("tokens a minute", minute.tokens, least_tokens, limits.tokens_per_minute, minute_left,
                              retry_after));
   for (Window* window : {&caller->minute, &caller->day}) {
     window->used.requests += requests;

@@ -145,8 +145,8 @@ TEST_F(QuotaTest, MinutesAndDays) {
   EXPECT_TRUE(quotas_->Charge(app_, 0, 70).has_value()) << "to the last token";
   EXPECT_FALSE(quotas_->Charge(app_, 0, 1).has_value());
   now_ += 30;
-  EXPECT_TRUE(quotas_->Charge(app_, 1, 50).has_value());
-  EXPECT_FALSE(quotas_->Charge(app_, 1, 1, &wait).has_value()) << "150 tokens a day";
+  EXPECT_TRUE(quotas_->Charge(app_, 1, 40).has_value());
+  EXPECT_FALSE(quotas_->Charge(app_, 1, 11, &wait).has_value()) << "150 tokens a day";
   EXPECT_EQ(wait, 86400 - 60);
   EXPECT_TRUE(quotas_->Charge(app_, 1, 0).has_value());
   EXPECT_FALSE(quotas_->Charge(app_, 1, 0).has_value()) << "5 requests a day";
@@ -154,6 +154,21 @@ TEST_F(QuotaTest, MinutesAndDays) {
   EXPECT_TRUE(quotas_->Charge(app_, 1, 100).has_value());
   EXPECT_FALSE(quotas_->Charge(app_, INT64_MAX, INT64_MAX).has_value()) << "sums must not overflow";
   EXPECT_FALSE(quotas_->Charge(app_, -1, 0).has_value());
+}
+
+TEST_F(QuotaTest, WhereNoTokenIsLeftNoRequestIsLetIn) {
+  quotas_->Record(app_, 99);
+  EXPECT_TRUE(quotas_->Charge(app_, 1, 0).has_value()) << "one is left";
+  quotas_->Record(app_, 1);  // its cost is known when it has run
+  int64_t wait = 0;
+  const Status refused = quotas_->Charge(app_, 1, 0, &wait);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("100 tokens a minute"), std::string::npos) << refused.error().message;
+  EXPECT_EQ(wait, 30);
+  now_ += 30;
+  quotas_->Record(app_, 1000);  // n choices may pass the limit; the next request waits for the next window
+  EXPECT_FALSE(quotas_->Charge(app_, 1, 0, &wait).has_value());
+  EXPECT_EQ(wait, 86400 - 60);
 }
 
 TEST_F(QuotaTest, CountsOutlastARestart) {

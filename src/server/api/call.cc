@@ -170,7 +170,12 @@ void Call::Begin() {
 void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
   const std::lock_guard lock(mutex_);
   Choice& choice = choices_[index];
-  if (event.finished && api_.on_usage) api_.on_usage(plan_.identity.get(), usage);
+  if (event.finished && api_.on_usage) {
+    // As the response has it: a prompt is counted once, however many choices it has.
+    Usage cost = usage;
+    if (index % plan_.options.n != 0) cost.prompt = cost.cached = 0;
+    api_.on_usage(plan_.identity.get(), cost);
+  }
   if (closed_ || choice.done) return;
   choice.usage = usage;
   if (event.token >= 0) TakeToken(choice, event);

@@ -146,15 +146,16 @@ TEST(Call, ShutdownTellsTheClient) {
   EXPECT_EQ(writer->status, 503);
 }
 
-TEST(Call, CostsAreReportedOnceAChoice) {
+TEST(Call, CostsAreReportedOnceAChoiceAndThePromptWithTheFirst) {
   Api api;
-  std::vector<std::pair<const Identity*, int64_t>> costs;
+  std::vector<std::pair<bool, int64_t>> costs;
   api.context.on_usage = [&](const Identity* who, const Usage& usage) {
-    costs.emplace_back(who, usage.generated);
+    EXPECT_EQ(who, nullptr);
+    costs.emplace_back(usage.prompt > 0, usage.generated);
   };
   api.Chat(Hello(R"(, "n": 2)"));
   for (size_t i : {0, 1}) api.backend.Play(i, {5, 6});
-  EXPECT_EQ(costs, (std::vector<std::pair<const Identity*, int64_t>>{{nullptr, 2}, {nullptr, 2}}));
+  EXPECT_EQ(costs, (std::vector<std::pair<bool, int64_t>>{{true, 2}, {false, 2}}));
 }
 
 TEST(Call, LargeBodiesRunElsewhere) {
