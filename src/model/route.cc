@@ -1,10 +1,11 @@
+#include "model/route.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "base/check.h"
 #include "model/moe.h"
-#include "model/route.h"
 
 namespace hadal {
 namespace {
@@ -55,14 +56,16 @@ void KeepBestGroups(const ModelConfig& c, double* choice) {
 }  // namespace
 
 RouteScale RouteScaleOf(const ModelConfig& c) {
-  // V2's code leaves a single expert's weight as it is, and normalises or scales; V3's always divides, and does both.
+  // V2's code leaves a single expert's weight as it is, and normalises or scales; V3's always divides, and
+  // does both.
   const bool v3 = c.architecture == Architecture::kDeepseekV3;
   const bool normalised = c.norm_topk_prob && (c.num_experts_per_tok > 1 || v3);
   return {normalised, v3 || !normalised ? c.routed_scaling_factor : 1.0};
 }
 
 template <typename T>
-void RouteToken(const ModelConfig& c, const T* logits, const T* bias, int32_t* ids, T* weights, double* scores) {
+void RouteToken(const ModelConfig& c, const T* logits, const T* bias, int32_t* ids, T* weights,
+                double* scores) {
   const int64_t experts = c.n_routed_experts, k = c.num_experts_per_tok;
   double choice[kMaxExperts];
   Scores(c.scoring_func, logits, experts, scores);
@@ -91,8 +94,9 @@ Status RouteTokens(ExecContext& ctx, const ModelConfig& c, View<const float> log
   for (int64_t t = 0; t < logits.rows; ++t)
     for (int64_t e = 0; e < logits.cols; ++e)
       if (std::isnan(logits.at(t, e)))
-        return DataLoss("router logit of expert {} is NaN in row {} of the step; the weights or the state are corrupt",
-                        e, t);
+        return DataLoss(
+            "router logit of expert {} is NaN in row {} of the step; the weights or the state are corrupt", e,
+            t);
   const auto route = [&](int64_t t, int) {
     double scores[kMaxExperts];
     RouteToken(c, logits.row(t), bias, ids.row(t), weights.row(t), scores);

@@ -17,30 +17,67 @@ HADAL_INLINE Vector LoadSome(const T* p, int64_t count) {
   return v;
 }
 
-// Interleaving blocks of kBlock lanes of two rows is one step of a transposition.
-template <int kBlock, typename Vector, int... kLane>
-HADAL_INLINE Vector Lower(Vector a, Vector b, std::integer_sequence<int, kLane...>) {
-  constexpr int kLanes = sizeof...(kLane);
-  return __builtin_shufflevector(a, b, ((kLane & kBlock) ? kLanes + kLane - kBlock : kLane)...);
+/// Lane l of the result is lane `Pick(l)` of a and b, b's lanes counted on from a's.
+template <typename Pick, typename Vector, int... kLane>
+HADAL_INLINE Vector Shuffle(Vector a, Vector b, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(a, b, Pick::Lane(kLane, sizeof...(kLane))...);
 }
-template <int kBlock, typename Vector, int... kLane>
-HADAL_INLINE Vector Upper(Vector a, Vector b, std::integer_sequence<int, kLane...>) {
-  constexpr int kLanes = sizeof...(kLane);
-  return __builtin_shufflevector(a, b, ((kLane & kBlock) ? kLanes + kLane : kLane + kBlock)...);
+/// Pieces of kWidth lanes of a and b in turn, from the lower (or upper) halves of each 16 bytes.
+template <int kWidth, int kPerPart, bool kUpper>
+struct Interleave {
+  static constexpr int Lane(int lane, int lanes) {
+    const int part = lane / kPerPart * kPerPart, within = lane % kPerPart;
+    const int piece = within / kWidth;  // even: of a
+    return (piece % 2 == 0 ? 0 : lanes) + part + piece / 2 * kWidth + within % kWidth +
+           (kUpper ? kPerPart / 2 : 0);
+  }
+};
+/// The 16-byte parts of a with even (odd) numbers, then those of b.
+template <int kPerPart, bool kOdd>
+struct EveryOther {
+  static constexpr int Lane(int lane, int lanes) {
+    const int part = lane / kPerPart, half = lanes / kPerPart / 2;
+    return (part < half ? 0 : lanes) + (part % half * 2 + (kOdd ? 1 : 0)) * kPerPart + lane % kPerPart;
+  }
+};
+
+/// Within each 16-byte part, kPerPart vectors become as many rows of a kPerPart x kPerPart square.
+template <typename Vector, int kLanes>
+HADAL_INLINE void TransposeParts(Vector* v) {
+  constexpr std::make_integer_sequence<int, kLanes> kAll;
+  if constexpr (kLanes == 16) {
+    using Low = Interleave<1, 4, false>;
+    using High = Interleave<1, 4, true>;
+    const Vector a = Shuffle<Low>(v[0], v[1], kAll), b = Shuffle<High>(v[0], v[1], kAll);
+    const Vector c = Shuffle<Low>(v[2], v[3], kAll), d = Shuffle<High>(v[2], v[3], kAll);
+    v[0] = Shuffle<Interleave<2, 4, false>>(a, c, kAll);
+    v[1] = Shuffle<Interleave<2, 4, true>>(a, c, kAll);
+    v[2] = Shuffle<Interleave<2, 4, false>>(b, d, kAll);
+    v[3] = Shuffle<Interleave<2, 4, true>>(b, d, kAll);
+  } else {
+    const Vector a = v[0], b = v[1];
+    v[0] = Shuffle<Interleave<1, 2, false>>(a, b, kAll);
+    v[1] = Shuffle<Interleave<1, 2, true>>(a, b, kAll);
+  }
 }
 
-/// rows[i][j] becomes rows[j][i]; as many rows as lanes.
-template <int kLanes, int kBlock = 1, typename Vector>
+/// rows[i][j] becomes rows[j][i]; as many rows as lanes, 16 of 4 bytes or 8 of 8. Squares of 16 bytes first,
+/// then whole 16-byte parts: shuffles that processors do fastest.
+template <int kLanes, typename Vector>
 HADAL_INLINE void Transpose(Vector* rows) {
-  if constexpr (kBlock < kLanes) {
-    constexpr std::make_integer_sequence<int, kLanes> kAll;
-    for (int i = 0; i < kLanes; ++i) {
-      if (i & kBlock) continue;
-      const Vector a = rows[i], b = rows[i + kBlock];
-      rows[i] = Lower<kBlock>(a, b, kAll);
-      rows[i + kBlock] = Upper<kBlock>(a, b, kAll);
-    }
-    Transpose<kLanes, kBlock * 2>(rows);
+  constexpr std::make_integer_sequence<int, kLanes> kAll;
+  constexpr int kPerPart = kLanes / 4;  // of the four parts of a vector
+  using Even = EveryOther<kPerPart, false>;
+  using Odd = EveryOther<kPerPart, true>;
+  for (int part = 0; part < 4; ++part) TransposeParts<Vector, kLanes>(rows + part * kPerPart);
+  for (int j = 0; j < kPerPart; ++j) {
+    const Vector a = rows[j], b = rows[kPerPart + j], c = rows[2 * kPerPart + j], d = rows[3 * kPerPart + j];
+    const Vector even_ab = Shuffle<Even>(a, b, kAll), odd_ab = Shuffle<Odd>(a, b, kAll);
+    const Vector even_cd = Shuffle<Even>(c, d, kAll), odd_cd = Shuffle<Odd>(c, d, kAll);
+    rows[j] = Shuffle<Even>(even_ab, even_cd, kAll);
+    rows[kPerPart + j] = Shuffle<Even>(odd_ab, odd_cd, kAll);
+    rows[2 * kPerPart + j] = Shuffle<Odd>(even_ab, even_cd, kAll);
+    rows[3 * kPerPart + j] = Shuffle<Odd>(odd_ab, odd_cd, kAll);
   }
 }
 

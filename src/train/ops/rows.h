@@ -39,13 +39,14 @@ struct RowKernels {
   void (*exp_scaled)(T top, T factor, int64_t width, T* x);
 
   /// One query's row of a tile of scores, keys [0, count) of which it sees [begin, end): x = exp(scale x -
-  /// top'), 0 where it does not see; top' = max(top, scale x) and the sum of the new x are handed out. begin
-  /// < end.
+  /// top'), 0 where it does not see; top' = max(top, scale x) and the sum of the new x are handed out. scale
+  /// is positive, begin < end. The row has room for whole vectors of 16: count rounded up are read and
+  /// written.
   T (*online_softmax)(T scale, int64_t begin, int64_t end, int64_t count, T* x, T* top);
   /// y *= a.
   void (*scale)(T a, int64_t width, T* y);
   /// Backward of the same row: p = exp(scale p - lse) and ds = p (ds - delta) scale for keys [begin, end), 0
-  /// elsewhere in [0, count).
+  /// elsewhere in [0, count), with room as above.
   void (*attention_ds)(T scale, T lse, T delta, int64_t begin, int64_t end, int64_t count, T* p, T* ds);
 };
 

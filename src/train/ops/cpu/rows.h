@@ -111,40 +111,43 @@ void ExpScaled(T top, T factor, int64_t width, T* x) {
   });
 }
 
-template <typename L, typename T = typename L::T>
-void ZeroOutside(int64_t begin, int64_t end, int64_t count, T* x) {
-  for (int64_t i = 0; i < begin; ++i) x[i] = 0;
-  for (int64_t i = end; i < count; ++i) x[i] = 0;
+/// The lanes of [i, i + lanes) that lie in [begin, end).
+template <typename L>
+HADAL_INLINE typename L::M Within(int64_t i, int64_t begin, int64_t end) {
+  const auto lane = L::Ramp() + static_cast<typename L::T>(i);
+  return (lane >= L::Set(static_cast<typename L::T>(begin))) &
+         (lane < L::Set(static_cast<typename L::T>(end)));
 }
 
 template <typename L, typename T = typename L::T>
 T OnlineSoftmax(T scale, int64_t begin, int64_t end, int64_t count, T* x, T* top) {
-  const T best = scale * Max<L>(x + begin, end - begin);  // scale is positive
-  *top = best > *top || best != best ? best : *top;
-  ZeroOutside<L>(begin, end, count, x);
-  T* seen = x + begin;
-  typename L::V sum{};
-  ForVectors<L>(end - begin, [&](int64_t i, int64_t n) {
-    T e[L::kLanes];
-    L::Store(L::ExpOf(L::Load(seen + i, n) * L::Set(scale) - L::Set(*top)), e);
-    const auto weights = L::Load(e, n);
-    L::Store(weights, seen + i, n);
+  using V = typename L::V;
+  V most = L::Set(-__builtin_inff());
+  for (int64_t i = 0; i < count; i += L::kLanes) {
+    const V v = L::Choose(Within<L>(i, begin, end), L::Load(x + i), L::Set(-__builtin_inff()));
+    most = v > most ? v : most;  // a NaN is passed over here and comes out of the exponential
+  }
+  const T best = scale * L::Largest(most);
+  *top = best > *top ? best : *top;
+  V sum{};
+  for (int64_t i = 0; i < count; i += L::kLanes) {
+    const V weights =
+        L::Choose(Within<L>(i, begin, end), L::ExpOf(L::Load(x + i) * L::Set(scale) - L::Set(*top)), V{});
+    L::Store(weights, x + i);
     sum = sum + weights;
-  });
+  }
   return L::Sum(sum);
 }
 
 template <typename L, typename T = typename L::T>
 void AttentionDs(T scale, T lse, T delta, int64_t begin, int64_t end, int64_t count, T* p, T* ds) {
-  ZeroOutside<L>(begin, end, count, p);
-  ZeroOutside<L>(begin, end, count, ds);
-  p += begin;
-  ds += begin;
-  ForVectors<L>(end - begin, [&](int64_t i, int64_t n) {
-    const auto weights = L::ExpOf(L::Load(p + i, n) * L::Set(scale) - L::Set(lse));
-    L::Store(weights, p + i, n);
-    L::Store(weights * (L::Load(ds + i, n) - L::Set(delta)) * L::Set(scale), ds + i, n);
-  });
+  using V = typename L::V;
+  for (int64_t i = 0; i < count; i += L::kLanes) {
+    const auto seen = Within<L>(i, begin, end);
+    const V weights = L::ExpOf(L::Load(p + i) * L::Set(scale) - L::Set(lse));
+    L::Store(L::Choose(seen, weights, V{}), p + i);
+    L::Store(L::Choose(seen, weights * (L::Load(ds + i) - L::Set(delta)) * L::Set(scale), V{}), ds + i);
+  }
 }
 
 template <typename L>
