@@ -1,0 +1,242 @@
+#include "train/checkpoint/checkpoint_store.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checksum.h"
+#include "model/config_writer.h"
+#include "model/safetensors_writer.h"
+
+namespace hadal::train {
+namespace {
+
+template <typename T>
+constexpr DType kDType = sizeof(T) == 8 ? DType::kF64 : DType::kF32;
+
+constexpr std::string_view kBiasTail = "mlp.gate.e_score_correction_bias";
+
+std::string BiasName(int64_t layer) { return fmt::format("{}{}", LayerPrefix(layer), kBiasTail); }
+
+/// A piece of state and its numbers.
+template <typename T>
+struct Owned {
+  StatePiece piece;
+  std::span<const T> numbers;
+};
+
+/// Calls use(shard, first, count, at) for the stretch [first, first + count) of each shard's elements that lies in
+/// `piece`, `at` elements from the piece's beginning.
+template <typename T, typename Use>
+void ForShards(const ParameterSet<T>& params, const typename AdamW<T>::Piece& piece, bool experts, Use use) {
+  int64_t at = 0;  // in the group
+  const auto size = static_cast<int64_t>(piece.m.size());
+  for (size_t i = 0; i < params.shards().size(); ++i) {
+    const Shard& s = params.shards()[i];
+    if (s.expert != experts) continue;
+    const int64_t begin = std::max(at, piece.first), end = std::min(at + s.elements(), piece.first + size);
+    if (begin < end) use(i, begin - at, end - begin, begin - piece.first);
+    at += s.elements();
+  }
+}
+
+/// What this rank alone answers for. Of what several shards hold the first has it; of copies the first stage.
+template <typename T>
+std::vector<Owned<T>> OwnedState(Trainer<T>& trainer) {
+  std::vector<Owned<T>> owned;
+  ParameterSet<T>& params = trainer.params();
+  const ProcessMesh& mesh = trainer.mesh();
+  for (const bool experts : {false, true}) {
+    const auto& piece = experts ? trainer.optimizer().experts() : trainer.optimizer().dense();
+    ForShards<T>(params, piece, experts, [&](size_t i, int64_t first, int64_t count, int64_t at) {
+      const Shard& s = params.shards()[i];
+      if (s.copy || (s.replicated && mesh.shard() != 0)) return;
+      StatePiece p{.kind = StateKind::kValue, .name = s.name, .row = s.row, .rows = s.rows, .col = s.col, .cols = s.cols, .first = first,
+                   .count = count};
+      const auto n = static_cast<size_t>(count), from = static_cast<size_t>(at);
+      const std::span<const T> all[] = {piece.group.values.subspan(static_cast<size_t>(piece.first) + from, n),
+                                        piece.m.subspan(from, n), piece.v.subspan(from, n)};
+      int kind = 0;
+      for (const StateKind k : {StateKind::kValue, StateKind::kFirstMoment, StateKind::kSecondMoment}) {
+        p.kind = k;
+        owned.push_back({p, all[kind++]});
+      }
+    });
+  }
+  if (mesh.replica() == 0 && mesh.shard() == 0)
+    for (const auto& bias : params.biases()) {
+      const auto n = static_cast<int64_t>(bias.values.size());
+      owned.push_back({{.kind = StateKind::kBias, .name = BiasName(bias.layer), .rows = 1, .cols = n, .count = n},
+                       bias.values});
+    }
+  return owned;
+}
+
+/// All ranks get the first error of any rank, in rank order.
+Status Agree(Communicator& world, const Status& mine, const char* what) {
+  constexpr size_t kLength = 512;
+  std::string text(kLength, '\0');
+  if (!mine) {
+    text[0] = static_cast<char>(static_cast<int>(mine.error().code) + 1);
+    std::strncpy(text.data() + 1, mine.error().message.c_str(), kLength - 2);
+  }
+  std::string all(kLength * static_cast<size_t>(world.size()), '\0');
+  RETURN_IF_ERROR(world.AllGather(std::as_bytes(std::span(text)), std::as_writable_bytes(std::span(all)), what));
+  for (int r = 0; r < world.size(); ++r) {
+    const char* of_rank = all.data() + kLength * static_cast<size_t>(r);
+    if (of_rank[0] == 0) continue;
+    const std::string message(of_rank + 1);
+    return tl::unexpected(Error{static_cast<Code>(of_rank[0] - 1),
+                                world.size() > 1 ? fmt::format("rank {}: {}", r, message) : message});
+  }
+  return {};
+}
+
+Status MakeEmptyFolder(const Path& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  std::filesystem::create_directories(path, error);
+  if (error) return FailedPrecondition("cannot make the folder {}: {}", path.string(), error.message());
+  return {};
+}
+
+/// Reads a tensor's box and insists that all of it is there.
+template <typename T>
+Status ReadWhole(const CheckpointReader& reader, StateKind kind, const Shard& s, T* out) {
+  ASSIGN_OR_RETURN(const int64_t filled, reader.ReadBox<T>(kind, s.name, s.row, s.rows, s.col, s.cols, out));
+  if (filled != s.elements())
+    return DataLoss("the checkpoint has {} of {} elements of {} ('{}')", filled, s.elements(), s.name,
+                    static_cast<char>(kind));
+  return {};
+}
+
+}  // namespace
+
+template <typename T>
+Result<CheckpointFile> CheckpointStore::WriteOwn(Trainer<T>& trainer, const Path& partial) const {
+  const std::vector<Owned<T>> owned = OwnedState(trainer);
+  CheckpointFile file;
+  file.name = fmt::format("rank-{:05d}.safetensors", trainer.mesh().world().rank());
+  std::vector<TensorDeclaration> declarations;
+  for (const Owned<T>& o : owned) declarations.push_back({o.piece.Key(), kDType<T>, {o.piece.count}});
+  ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(partial / file.name, declarations));
+  for (const Owned<T>& o : owned) RETURN_IF_ERROR(writer.Write(o.piece.Key(), std::as_bytes(o.numbers)));
+  RETURN_IF_ERROR(writer.Finish());
+  ASSIGN_OR_RETURN(const MappedFile written, MappedFile::Open(partial / file.name));
+  Checksum sum;
+  sum.Add(written.bytes());
+  file.bytes = written.bytes().size();
+  file.checksum = sum.value();
+  return file;
+}
+
+Status CheckpointStore::Finish(Manifest manifest, const Path& partial) {
+  RETURN_IF_ERROR(WriteFileAtomic(partial / kManifestName, ManifestText(manifest)));
+  const Path final_name = dir_ / StepFolderName(manifest.step);
+  std::error_code error;
+  // One of the same step may be there after a resume: it is as good, and goes only now.
+  std::filesystem::remove_all(final_name, error);
+  std::filesystem::rename(partial, final_name, error);
+  if (error) return FailedPrecondition("cannot name {}: {}", final_name.string(), error.message());
+  RETURN_IF_ERROR(SyncFolder(dir_));
+  const std::vector<Path> all = ListCheckpoints(dir_);
+  for (size_t i = static_cast<size_t>(std::max<int64_t>(1, keep_)); i < all.size(); ++i) {
+    // The manifest first: a folder that is half gone is no checkpoint.
+    std::filesystem::remove(all[i] / kManifestName, error);
+    std::filesystem::remove_all(all[i], error);
+  }
+  return {};
+}
+
+template <typename T>
+Status CheckpointStore::Save(Trainer<T>& trainer, const std::string& data_cursor) {
+  Communicator& world = trainer.mesh().world();
+  const Path partial = dir_ / (StepFolderName(trainer.step()) + ".partial");
+  const bool leads = world.rank() == 0;
+  RETURN_IF_ERROR(Agree(world, leads ? MakeEmptyFolder(partial) : Status(), "checkpoint folder"));
+  const Result<CheckpointFile> own = WriteOwn(trainer, partial);
+  Status status = Agree(world, own ? Status() : Status(tl::unexpected(own.error())), "checkpoint files");
+  std::error_code error;
+  if (!status) {
+    if (leads) std::filesystem::remove_all(partial, error);
+    return status;
+  }
+  struct Entry {
+    uint64_t bytes, checksum;
+  } mine{own->bytes, own->checksum};
+  std::vector<Entry> all(static_cast<size_t>(world.size()));
+  RETURN_IF_ERROR(world.AllGather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)),
+                                  "checkpoint checksums"));
+  if (leads) {
+    Manifest manifest{.step = trainer.step(),
+                      .adam_steps = trainer.optimizer().steps(),
+                      .loss_scale = trainer.loss_scale().value(),
+                      .loss_scale_good_steps = trainer.loss_scale().good_steps(),
+                      .dtype = std::string(DTypeName(kDType<T>)),
+                      .mesh = trainer.mesh().shape(),
+                      .config = ConfigJson(trainer.config()),
+                      .data_cursor = data_cursor,
+                      .files = {}};
+    for (size_t r = 0; r < all.size(); ++r)
+      manifest.files.push_back({fmt::format("rank-{:05d}.safetensors", r), all[r].bytes, all[r].checksum});
+    status = Finish(std::move(manifest), partial);
+    if (!status) std::filesystem::remove_all(partial, error);
+  }
+  return Agree(world, status, "checkpoint");
+}
+
+template <typename T>
+Result<Manifest> CheckpointStore::Load(const Path& step_dir, Trainer<T>& trainer) {
+  ProcessMesh const& mesh = trainer.mesh();
+  const auto load = [&]() -> Result<Manifest> {
+    // Rank 0 verifies for all: the bytes are the same for everybody.
+    ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(step_dir, mesh.world().rank() == 0));
+    const Manifest& manifest = reader.manifest();
+    if (manifest.config != ConfigJson(trainer.config()))
+      return InvalidArgument("{} is a checkpoint of another model: its config.json differs from the one given",
+                             step_dir.string());
+    ParameterSet<T>& params = trainer.params();
+    for (size_t i = 0; i < params.shards().size(); ++i)
+      RETURN_IF_ERROR(ReadWhole(reader, StateKind::kValue, params.shards()[i], params.parameter(i).value.data));
+    std::vector<T> whole;
+    for (const bool experts : {false, true}) {
+      auto& piece = experts ? trainer.optimizer().experts() : trainer.optimizer().dense();
+      Status status;
+      ForShards<T>(params, piece, experts, [&](size_t i, int64_t first, int64_t count, int64_t at) {
+        const Shard& s = params.shards()[i];
+        whole.resize(static_cast<size_t>(s.elements()));
+        for (const StateKind kind : {StateKind::kFirstMoment, StateKind::kSecondMoment}) {
+          if (status) status = ReadWhole(reader, kind, s, whole.data());
+          std::copy_n(whole.begin() + first, count, (kind == StateKind::kFirstMoment ? piece.m : piece.v).data() + at);
+        }
+      });
+      RETURN_IF_ERROR(status);
+    }
+    for (auto& bias : params.biases()) {
+      const auto n = static_cast<int64_t>(bias.values.size());
+      const Shard s{.name = BiasName(bias.layer), .kind = TensorKind::kRouterBias, .rows = 1, .cols = n};
+      RETURN_IF_ERROR(ReadWhole(reader, StateKind::kBias, s, bias.values.data()));
+    }
+    return manifest;
+  };
+  Result<Manifest> manifest = load();
+  RETURN_IF_ERROR(Agree(mesh.world(), manifest ? Status() : Status(tl::unexpected(manifest.error())), "restored"));
+  trainer.set_step(manifest->step);
+  trainer.optimizer().set_steps(manifest->adam_steps);
+  trainer.loss_scale().Restore(manifest->loss_scale, manifest->loss_scale_good_steps);
+  return manifest;
+}
+
+Result<Path> CheckpointStore::Newest() const {
+  const std::vector<Path> all = ListCheckpoints(dir_);
+  if (all.empty()) return NotFound("{} holds no complete checkpoint", dir_.string());
+  return all.front();
+}
+
+#define HADAL_INSTANTIATE(T)                                                  \
+  template Status CheckpointStore::Save<T>(Trainer<T>&, const std::string&);  \
+  template Result<Manifest> CheckpointStore::Load<T>(const Path&, Trainer<T>&);
+HADAL_INSTANTIATE(float)
+HADAL_INSTANTIATE(double)
+#undef HADAL_INSTANTIATE
+
+}  // namespace hadal::train

@@ -1,0 +1,38 @@
+// Checkpoints of a run in one folder that all ranks see: written whole or not at all, kept in a number, restored on any
+// mesh.
+#pragma once
+
+#include "train/checkpoint/checkpoint_reader.h"
+#include "train/trainer.h"
+
+namespace hadal::train {
+
+class CheckpointStore {
+ public:
+  /// `keep`: newest checkpoints that stay when another one is finished, at least 1.
+  CheckpointStore(Path dir, int64_t keep) : dir_(std::move(dir)), keep_(keep) {}
+
+  /// All ranks call it together, between steps. Each writes what is its own (its optimizer's piece) into
+  /// step-N.partial; when all have, rank 0 adds the manifest and gives the folder its name. Until then the checkpoints
+  /// before are untouched. On an error (a full disk) nothing of it stays, and all ranks return the first rank's error.
+  template <typename T>
+  Status Save(Trainer<T>& trainer, const std::string& data_cursor);
+
+  /// Restores step and numbers from a checkpoint of any mesh; all ranks together. Returns its manifest.
+  /// kInvalidArgument: it is of another model; kDataLoss: an element is missing, or a file damaged.
+  template <typename T>
+  static Result<Manifest> Load(const Path& step_dir, Trainer<T>& trainer);
+
+  /// The newest complete checkpoint; kNotFound: none.
+  Result<Path> Newest() const;
+
+ private:
+  template <typename T>
+  Result<CheckpointFile> WriteOwn(Trainer<T>& trainer, const Path& partial) const;
+  Status Finish(Manifest manifest, const Path& partial);
+
+  Path dir_;
+  int64_t keep_;
+};
+
+}  // namespace hadal::train

@@ -1,0 +1,220 @@
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <mutex>
+
+#include "parallel/thread_communicator.h"
+#include "train/checkpoint/checkpoint_store.h"
+#include "train/train_test_util.h"
+
+namespace hadal::train {
+namespace {
+
+class TempDir {
+ public:
+  TempDir() {
+    std::string name = (std::filesystem::temp_directory_path() / "hadal-ckpt-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~TempDir() { std::filesystem::remove_all(path_); }
+  const Path& path() const { return path_; }
+
+ private:
+  Path path_;
+};
+
+ModelConfig EightWays() {
+  ModelConfig c = SmallConfig();
+  c.num_attention_heads = 8;
+  c.num_hidden_layers = 4;
+  return c;
+}
+
+/// The micro-batches of update `step` for this replica of 4 an update.
+std::vector<MicroBatch> BatchesOf(const ProcessMesh& mesh, const TrainerOptions& o, const ModelConfig& c, int64_t step) {
+  std::vector<MicroBatch> batches;
+  for (int64_t i = 0; i < o.accumulation_steps; ++i)
+    batches.push_back(RandomBatch(c, o.micro_batch_size, o.sequence_length, 5,
+                                  static_cast<uint64_t>(step * 100 + mesh.replica() * o.accumulation_steps + i)));
+  return batches;
+}
+
+/// All that a run's end depends on.
+template <typename T>
+struct Final {
+  std::mutex mutex;
+  std::map<std::string, std::vector<T>> values;
+};
+
+/// Trains on `shape` from `resume` (if not empty) to `steps`, and saves at `save_at`.
+template <typename T>
+Status TrainRun(const MeshShape& shape, Compute compute, const Path& dir, const Path& resume, int64_t save_at, int64_t steps,
+           Final<T>* end) {
+  const ModelConfig c = EightWays();
+  TrainerOptions o = SmallOptions(compute);
+  o.micro_batch_size = 1;
+  o.accumulation_steps = 4 / shape.data;
+  o.initial_loss_scale = 512;
+  return RunRanks(shape.ranks(), std::chrono::seconds(120), [&](Communicator& world) -> Status {
+    ASSIGN_OR_RETURN(const auto mesh, ProcessMesh::Create(world, shape));
+    ThreadPool pool(1);
+    ASSIGN_OR_RETURN(const auto trainer, Trainer<T>::Create(c, *mesh, pool, o));
+    trainer->Initialize(11);
+    if (!resume.empty()) {
+      ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(resume, *trainer));
+      if (manifest.data_cursor != "cursor") return DataLoss("cursor '{}'", manifest.data_cursor);
+    }
+    CheckpointStore store(dir, 2);
+    while (trainer->step() < steps) {
+      if (trainer->step() == save_at) RETURN_IF_ERROR(store.Save(*trainer, "cursor"));
+      RETURN_IF_ERROR(trainer->Step(BatchesOf(*mesh, o, c, trainer->step())));
+    }
+    if (!end) return {};
+    const std::lock_guard lock(end->mutex);
+    for (size_t i = 0; i < trainer->params().shards().size(); ++i) {
+      const Shard& s = trainer->params().shards()[i];
+      std::vector<T>& whole = end->values[s.name];
+      whole.resize(static_cast<size_t>(s.full_rows * s.full_cols));
+      for (int64_t r = 0; r < s.rows; ++r)
+        std::copy_n(trainer->params().parameter(i).value.row(r), s.cols,
+                    whole.begin() + (s.row + r) * s.full_cols + s.col);
+    }
+    for (const auto& bias : trainer->params().biases()) end->values[fmt::format("bias {}", bias.layer)] = bias.values;
+    return {};
+  });
+}
+
+TEST(Checkpoint, ResumesBitForBitOnTheSameMesh) {
+  for (const MeshShape& shape : {MeshShape{}, MeshShape{.tensor = 2, .pipeline = 2, .data = 2, .expert = 2}})
+    for (const Compute compute : {Compute::kF32, Compute::kF16}) {
+      const TempDir dir;
+      Final<float> straight, resumed;
+      const Status first = TrainRun<float>(shape, compute, dir.path(), {}, 3, 6, &straight);
+      ASSERT_TRUE(first) << first.error().message;
+      const Path newest = CheckpointStore(dir.path(), 2).Newest().value();
+      EXPECT_EQ(newest.filename(), "step-00000003");
+      const Status second = TrainRun<float>(shape, compute, dir.path(), newest, -1, 6, &resumed);
+      ASSERT_TRUE(second) << second.error().message;
+      EXPECT_EQ(straight.values, resumed.values);
+    }
+}
+
+TEST(Checkpoint, IsRestoredOnAnyOtherMesh) {
+  const TempDir dir;
+  const MeshShape writer{.tensor = 2, .pipeline = 2, .data = 2, .expert = 2};
+  Final<double> straight;
+  ASSERT_TRUE(TrainRun<double>(writer, Compute::kF64, dir.path(), {}, 2, 4, &straight));
+  const Path newest = CheckpointStore(dir.path(), 2).Newest().value();
+  for (const MeshShape& reader : {MeshShape{}, MeshShape{.data = 4}, MeshShape{.tensor = 4, .data = 2, .expert = 2},
+                                  MeshShape{.pipeline = 4, .data = 1}, MeshShape{.tensor = 8}}) {
+    Final<double> other;
+    const Status status = TrainRun<double>(reader, Compute::kF64, dir.path(), newest, -1, 4, &other);
+    ASSERT_TRUE(status) << status.error().message;
+    ASSERT_EQ(other.values.size(), straight.values.size());
+    for (const auto& [name, values] : straight.values)
+      for (size_t i = 0; i < values.size(); ++i)
+        ASSERT_NEAR(values[i], other.values[name][i], 1e-11) << name << " element " << i;
+  }
+}
+
+TEST(Checkpoint, KeepsTheNewestAndNoLeftovers) {
+  const TempDir dir;
+  for (const int64_t at : {1, 2, 3}) ASSERT_TRUE(TrainRun<float>({}, Compute::kF32, dir.path(), {}, at, at + 1, nullptr));
+  const std::vector<Path> all = ListCheckpoints(dir.path());
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].filename(), "step-00000003");
+  EXPECT_EQ(all[1].filename(), "step-00000002");
+  size_t entries = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(dir.path())) ++entries;
+  EXPECT_EQ(entries, 2u);
+}
+
+TEST(Checkpoint, NamesWhatIsDamagedMissingOrOfAnotherModel) {
+  const TempDir dir;
+  ASSERT_TRUE(TrainRun<float>({}, Compute::kF32, dir.path(), {}, 1, 2, nullptr));
+  const Path good = CheckpointStore(dir.path(), 2).Newest().value();
+  const Path file = good / "rank-00000.safetensors";
+  const auto load = [&] { return TrainRun<float>({}, Compute::kF32, dir.path(), good, -1, 1, nullptr); };
+  ASSERT_TRUE(load());
+  // One bit in the middle.
+  std::string bytes = ReadFile(file).value();
+  bytes[bytes.size() / 2] ^= 1;
+  std::ofstream(file, std::ios::binary) << bytes;
+  Status status = load();
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("is damaged"), std::string::npos) << status.error().message;
+  std::filesystem::resize_file(file, bytes.size() - 1);
+  status = load();
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("its manifest says"), std::string::npos) << status.error().message;
+  std::filesystem::remove(file);
+  EXPECT_FALSE(load());
+  EXPECT_FALSE(TrainRun<double>({}, Compute::kF64, dir.path(), good, -1, 1, nullptr));
+  std::ofstream(good / kManifestName) << "{\"format\": 1";
+  status = load();
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("no JSON object"), std::string::npos);
+}
+
+TEST(Checkpoint, PiecesHaveNamesThatCannotLie) {
+  const StatePiece piece{.kind = StateKind::kFirstMoment, .name = "model.norm.weight", .row = 0, .rows = 2, .col = 3,
+                         .cols = 5, .first = 4, .count = 6};
+  const StatePiece read = StatePiece::Parse(piece.Key()).value();
+  EXPECT_EQ(read.Key(), piece.Key());
+  for (const char* bad : {"", "w", "w|a|0+1|0+1", "x|a|0+1|0+1|0+1", "w||0+1|0+1|0+1", "w|a|0+1|0+0|0+0", "w|a|0+1|0+1|0+2",
+                          "w|a|-1+1|0+1|0+1", "w|a|0+1|0+1|0+1|", "w|a|0+9999999999999999999|0+1|0+1"})
+    EXPECT_FALSE(StatePiece::Parse(bad)) << bad;
+}
+
+TEST(Checkpoint, TheLastGoodOneSurvivesAKillAtAnyMoment) {
+  const TempDir dir;
+  ASSERT_TRUE(TrainRun<float>({}, Compute::kF32, dir.path(), {}, 1, 2, nullptr));
+  // A child saves again and again, and is killed after a while that grows.
+  for (int round = 0; round < 12; ++round) {
+    const pid_t child = fork();
+    if (child == 0) {
+      const Path from = CheckpointStore(dir.path(), 2).Newest().value();
+      for (int64_t step = 2;; ++step)
+        if (!TrainRun<float>({}, Compute::kF32, dir.path(), from, step, step + 1, nullptr)) _exit(1);
+    }
+    usleep(static_cast<useconds_t>(2000 + round * 7000));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    const Result<Path> newest = CheckpointStore(dir.path(), 2).Newest();
+    ASSERT_TRUE(newest);
+    const Status resumed = TrainRun<float>({}, Compute::kF32, dir.path(), *newest, -1, 1, nullptr);
+    EXPECT_TRUE(resumed) << resumed.error().message;
+  }
+}
+
+TEST(Checkpoint, AFullDiskLosesNothing) {
+  const TempDir dir;
+  ASSERT_TRUE(TrainRun<float>({}, Compute::kF32, dir.path(), {}, 1, 2, nullptr));
+  const pid_t child = fork();
+  if (child == 0) {
+    // Files may not grow beyond 64 KiB: as on a disk that is full.
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{65536, 65536};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    const Path from = CheckpointStore(dir.path(), 2).Newest().value();
+    const Status status = TrainRun<float>({}, Compute::kF32, dir.path(), from, 2, 3, nullptr);
+    _exit(!status && status.error().message.find("rank-00000.safetensors") != std::string::npos ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  size_t entries = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(dir.path())) ++entries;
+  EXPECT_EQ(entries, 1u);
+  EXPECT_TRUE(TrainRun<float>({}, Compute::kF32, dir.path(), CheckpointStore(dir.path(), 2).Newest().value(), -1, 2, nullptr));
+}
+
+}  // namespace
+}  // namespace hadal::train
