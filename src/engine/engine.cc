@@ -74,7 +74,10 @@ Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
   return loading;
 }
 
-std::string Gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9); }
+std::string Amount(uint64_t bytes) {
+  const double value = static_cast<double>(bytes);
+  return bytes < 1'000'000'000 ? fmt::format("{:.1f} MB", value / 1e6) : fmt::format("{:.2f} GB", value / 1e9);
+}
 
 /// The most of [least, most] that fits, where what fits is an interval from `least`; 0 if none does.
 template <typename Fits>
@@ -123,7 +126,7 @@ std::string WhatWouldFit(const Loading& loading, const EngineOptions& options, u
     const Result<uint64_t> weights = PlanWeights(loading.config, *loading.checkpoint, smaller);
     if (weights && loading.plan.total() - loading.plan.weights + *weights <= available)
       return fmt::format("; with --weights {} it would take {}", name,
-                         Gigabytes(loading.plan.total() - loading.plan.weights + *weights));
+                         Amount(loading.plan.total() - loading.plan.weights + *weights));
   }
   return "; neither a context of 256 tokens nor 4-bit weights make it fit: take a machine with more memory";
 }
@@ -132,21 +135,20 @@ Status CheckMemory(const Path& dir, const Loading& loading, const EngineOptions&
   const uint64_t available = AvailableMemoryBytes();
   const MemoryPlan& plan = loading.plan;
   if (plan.total() <= available) return {};
-  return ResourceExhausted("{} needs {} of memory ({}) and {} is available{}", dir.string(), Gigabytes(plan.total()),
-                           PlanText(plan), Gigabytes(available), WhatWouldFit(loading, options, available));
+  return ResourceExhausted("{} needs {} of memory ({}) and {} is available{}", dir.string(), Amount(plan.total()),
+                           PlanText(plan), Amount(available), WhatWouldFit(loading, options, available));
 }
 
 }  // namespace
 
 std::string PlanText(const MemoryPlan& plan) {
-  std::string text = fmt::format("weights {}, cache of {} tokens {}, work buffers {}", Gigabytes(plan.weights),
-                                 plan.cache_tokens, Gigabytes(plan.cache), Gigabytes(plan.work()));
+  std::string text = fmt::format("weights {}, cache of {} tokens {}, work buffers {}", Amount(plan.weights),
+                                 plan.cache_tokens, Amount(plan.cache), Amount(plan.work()));
   const auto add = [&](const char* name, uint64_t bytes) {
-    if (bytes > 0) text += fmt::format(", {} {}", name, Gigabytes(bytes));
+    if (bytes > 0) text += fmt::format(", {} {}", name, Amount(bytes));
   };
   add("requests", plan.requests);
   add("connections", plan.connections);
-  add("the program itself", plan.process);
   return text;
 }
 

@@ -12,6 +12,9 @@
 
 namespace hadal {
 
+/// Adds to a plan what others take beside the engine: an EngineLoop, an HttpServer.
+using PlanBeside = std::function<void(const ModelConfig&, const StepLimits&, int threads, MemoryPlan& plan)>;
+
 struct EngineOptions {
   LoadOptions load;
   std::string kernels = "auto";  // "ref", or an instruction set: "generic", "avx2", "avx512"
@@ -22,11 +25,10 @@ struct EngineOptions {
   int64_t step_tokens = 512;     // tokens in one step at most
   int64_t logit_rows = 1;        // rows of logits in one step at most
   int64_t block_size = 64;       // positions in a cache block
-  /// Adds to the plan what others take beside the engine (EngineLoop, HttpServer), so that the refusal counts it.
-  std::function<void(const ModelConfig&, const StepLimits&, int threads, MemoryPlan&)> beside = {};
+  PlanBeside beside = {};        // so that the plan, and the refusal, count it
 };
 
-/// "weights 1.20 GB, cache of 16384 tokens 0.30 GB, …": the parts of a plan.
+/// "weights 1.20 GB, cache of 16384 tokens 300.0 MB, …": the parts of a plan.
 std::string PlanText(const MemoryPlan& plan);
 
 class Engine {

@@ -78,7 +78,7 @@ TEST(Engine, WhatStandsOnTheEngineIsInThePlanAndInTheRefusal) {
   options.sequences = 100'000;  // about 100 GB
   const auto refused = Engine::Load(golden::Folder("v3-tiny-bf16"), options);
   ASSERT_FALSE(refused);
-  for (const char* part : {"requests 0.00 GB, connections", "would fit (--cache-tokens "})
+  for (const char* part : {"requests 0.0 MB, connections", "would fit (--cache-tokens "})
     EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
 }
 

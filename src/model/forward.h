@@ -24,9 +24,8 @@ struct MemoryPlan {
   uint64_t tables = 0;   // rotary cosines and sines
   uint64_t requests = 0;     // of an engine loop: its queues at their fullest, sampling, prefix cache, guesses
   uint64_t connections = 0;  // of a server, at its limits
-  uint64_t process = 0;      // the program's own: code, tokenizer, database
   uint64_t work() const { return activations + scratch + tables; }
-  uint64_t total() const { return weights + cache + work() + requests + connections + process; }
+  uint64_t total() const { return weights + cache + work() + requests + connections; }
 };
 
 /// Everything a step needs, allocated once. Steps run one at a time, from one thread; a step allocates nothing.

@@ -240,6 +240,35 @@ TEST_F(HttpAttack, SlowReaderOfAStreamIsCutOffAndStallsNobody) {
   EXPECT_TRUE(StillGood());
 }
 
+TEST_F(HttpAttack, AllStreamsTogetherHaveALimitThatReadersWhoKeepUpDoNotFeel) {
+  options_.max_total_stream_bytes = 48 << 10;
+  options_.send_buffer_bytes = 16 << 10;
+  Start();
+  ClientOptions slow = Usual();
+  slow.receive_buffer = 4096;
+  const std::string event(1000, 'x');
+  for (int i = 0; i < 2; ++i) {  // what the first held is free for the second
+    Client client(port(), slow);
+    client.Send(Get("/hold"));
+    const auto writer = TakeHeld();
+    writer->StartStream(200, kText);
+    int written = 0;
+    while (written < 10'000 && writer->Write(event)) ++written;
+    EXPECT_LT(written, 300);
+    EXPECT_GT(written, 40);
+    EXPECT_TRUE(Eventually([&] { return server_->stats().slow_readers == static_cast<uint64_t>(i + 1); }));
+  }
+  Client stuck(port(), slow), good(port(), Usual());
+  stuck.Send(Get("/hold"));
+  const auto stuck_writer = TakeHeld();
+  stuck_writer->StartStream(200, kText);
+  for (int i = 0; i < 45; ++i) stuck_writer->Write(event);
+  good.Send(Get("/hold"));
+  const auto good_writer = TakeHeld();
+  good_writer->StartStream(200, kText);
+  for (int i = 0; i < 12; ++i) EXPECT_TRUE(good_writer->Write(event)) << i;
+}
+
 TEST_F(HttpAttack, SlowReaderOfAResponseRunsOutOfTime) {
   options_.write_timeout = 200ms;
   options_.send_buffer_bytes = 16 << 10;

@@ -43,7 +43,7 @@ struct ServerContext {
   std::unique_ptr<TlsContext> tls;  // null: plain
 
   std::atomic<bool> draining{false};
-  std::atomic<size_t> connections{0}, in_flight{0}, body_bytes{0};
+  std::atomic<size_t> connections{0}, in_flight{0}, body_bytes{0}, unsent_bytes{0};
   std::atomic<uint64_t> accepted{0}, refused{0}, accept_failures{0}, handshake_failures{0}, timeouts{0},
       slow_readers{0};
 

@@ -29,7 +29,9 @@ void Connection::BeginExchange(const Route* route, bool keep_alive) {
   phase_ = Phase::kResponding;
   SetDeadline(Clock::time_point::max());
   exchange_ = std::make_shared<Exchange>(
-      std::move(frame), server_.options.max_stream_buffer_bytes, server_.draining,
+      std::move(frame),
+      Exchange::Limits{server_.options.max_stream_buffer_bytes, server_.options.max_total_stream_bytes},
+      server_.unsent_bytes, server_.draining,
       [self = shared_from_this()] { asio::post(self->thread_.io, [self] { self->TakeResponse(); }); });
 }
 

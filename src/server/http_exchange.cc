@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace hadal {
 namespace {
@@ -27,9 +28,10 @@ class Writer final : public ResponseWriter {
 
 }  // namespace
 
-Exchange::Exchange(ResponseFrame frame, size_t max_buffer_bytes, const std::atomic<bool>& draining,
-                   std::function<void()> wake)
-    : max_buffer_bytes_(max_buffer_bytes),
+Exchange::Exchange(ResponseFrame frame, const Limits& limits, std::atomic<size_t>& unsent,
+                   const std::atomic<bool>& draining, std::function<void()> wake)
+    : limits_(limits),
+      all_unsent_(unsent),
       draining_(draining),
       frame_(std::move(frame)),
       wake_(std::move(wake)) {}
@@ -40,6 +42,19 @@ void Exchange::WakeLocked() {
   if (!open_ || woken_) return;
   woken_ = true;
   wake_();
+}
+
+/// `bytes` more wait in pending_.
+void Exchange::CountLocked(size_t bytes) {
+  unsent_ += bytes;
+  total_ += bytes;
+  all_unsent_ += bytes;
+}
+
+/// Whether the reader is too slow for `bytes` more.
+bool Exchange::TooMuchLocked(size_t bytes) const {
+  const size_t unsent = unsent_ + bytes;
+  return unsent > limits_.stream_bytes || (unsent > kFairBytes && all_unsent_ + bytes > limits_.total_bytes);
 }
 
 /// Puts the head into pending_; a head that would smuggle headers in becomes a 500.
@@ -55,8 +70,7 @@ void Exchange::SendLocked(int status, const HttpHeaders& headers, std::string_vi
   if (!frame_.head_only && status != 204 && status != 304) pending_ += body;
   ended_ = true;
   on_disconnect_ = nullptr;
-  unsent_ += pending_.size();
-  total_ += pending_.size();
+  CountLocked(pending_.size());
   WakeLocked();
 }
 
@@ -84,8 +98,7 @@ void Exchange::StartStream(int status, HttpHeaders headers) {
   }
   StartLocked(status, headers, -1);
   streaming_ = true;
-  unsent_ += pending_.size();
-  total_ += pending_.size();
+  CountLocked(pending_.size());
   WakeLocked();
 }
 
@@ -93,7 +106,7 @@ bool Exchange::Write(std::string_view chunk) {
   std::lock_guard lock(mutex_);
   if (!open_ || !streaming_ || ended_ || cut_off_ || frame_.head_only) return false;
   if (chunk.empty()) return true;  // an empty chunk would end the body
-  if (unsent_ + chunk.size() > max_buffer_bytes_) {
+  if (TooMuchLocked(chunk.size())) {
     cut_off_ = slow_ = true;
     WakeLocked();
     return false;
@@ -105,8 +118,7 @@ bool Exchange::Write(std::string_view chunk) {
     fmt::format_to(std::back_inserter(pending_), "{:x}\r\n", chunk.size());
     pending_.append(chunk).append("\r\n");
   }
-  unsent_ += pending_.size() - before;
-  total_ += pending_.size() - before;
+  CountLocked(pending_.size() - before);
   WakeLocked();
   return true;
 }
@@ -119,8 +131,7 @@ void Exchange::EndStream() {
   on_disconnect_ = nullptr;
   if (!frame_.http_1_0 && !frame_.head_only) {
     pending_ += "0\r\n\r\n";
-    unsent_ += 5;
-    total_ += 5;
+    CountLocked(5);
   }
   ended_ = true;
   WakeLocked();
@@ -163,7 +174,10 @@ Exchange::Taken Exchange::Take() {
 
 void Exchange::Sent(size_t bytes) {
   std::lock_guard lock(mutex_);
-  unsent_ -= std::min(bytes, unsent_);
+  if (!open_) return;
+  const size_t left = std::min(bytes, unsent_);
+  unsent_ -= left;
+  all_unsent_ -= left;
 }
 
 void Exchange::Close() {
@@ -175,6 +189,7 @@ void Exchange::Close() {
     std::swap(callback, on_disconnect_);
     std::swap(wake, wake_);  // holds the connection
     pending_ = {};
+    all_unsent_ -= std::exchange(unsent_, 0);
     if (ended_) callback = nullptr;
   }
   if (callback) callback();

@@ -18,10 +18,19 @@ namespace hadal {
 
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
+  /// Of bytes that have not left: of this stream, and of all exchanges that share `unsent`.
+  struct Limits {
+    size_t stream_bytes;
+    size_t total_bytes;
+  };
+  // What a stream may have unsent although all together are over their limit: a reader that keeps up is not the
+  // one to be cut off.
+  static constexpr size_t kFairBytes = 16 << 10;
+
   /// `wake` is called (from any thread, under the Exchange's lock) when the connection should call Take;
-  /// `draining` is read when the head is written: the response then says that the connection closes. Neither
-  /// after Close.
-  Exchange(ResponseFrame frame, size_t max_buffer_bytes, const std::atomic<bool>& draining,
+  /// `draining` is read when the head is written: the response then says that the connection closes; `unsent`
+  /// has the bytes of all exchanges. None of them after Close.
+  Exchange(ResponseFrame frame, const Limits& limits, std::atomic<size_t>& unsent, const std::atomic<bool>& draining,
            std::function<void()> wake);
 
   std::shared_ptr<ResponseWriter> NewWriter();
@@ -54,8 +63,11 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void StartLocked(int status, const HttpHeaders& headers, int64_t length);
   void SendLocked(int status, const HttpHeaders& headers, std::string_view body);
   void WakeLocked();
+  void CountLocked(size_t bytes);
+  bool TooMuchLocked(size_t bytes) const;
 
-  const size_t max_buffer_bytes_;
+  const Limits limits_;
+  std::atomic<size_t>& all_unsent_;
   const std::atomic<bool>& draining_;
   mutable std::mutex mutex_;  // guards everything below
   ResponseFrame frame_;

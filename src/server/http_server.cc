@@ -1,6 +1,7 @@
 #include "server/http_server.h"
 
 #include <boost/asio/post.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <condition_variable>
@@ -15,6 +16,11 @@ namespace {
 
 // How long accepting pauses when descriptors or memory have run out: open connections go on meanwhile.
 constexpr std::chrono::milliseconds kAcceptPause{50};
+
+// A connection without a request (measured: 16 KiB with TLS), and what one with a request has beside its header:
+// a TLS record each way, and what a stream may always have unsent.
+constexpr uint64_t kIdleBytes = 20 << 10;
+constexpr uint64_t kActiveBytes = (2 * 17 << 10) + Exchange::kFairBytes;
 
 Result<Tcp::endpoint> ParseListen(const std::string& listen) {
   const size_t colon = listen.rfind(':');
@@ -212,6 +218,12 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const ServerOptions& optio
   } catch (const std::exception& error) {
     return ResourceExhausted("cannot start the server's threads: {}", error.what());
   }
+}
+
+uint64_t HttpServer::PlannedBytes(const ServerOptions& options) {
+  const uint64_t active = std::min(options.max_requests_in_flight, options.max_connections);
+  return options.max_connections * kIdleBytes + active * (options.parser.max_header_bytes + kActiveBytes) +
+         options.max_total_body_bytes + options.max_total_stream_bytes;
 }
 
 const std::string& HttpServer::address() const { return impl_->address(); }

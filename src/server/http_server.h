@@ -52,6 +52,7 @@ struct ServerOptions {
   size_t max_requests_in_flight = 4096;      // then 429; GET and HEAD are exempt, so that probes are answered
   size_t max_total_body_bytes = 256 << 20;   // of bodies arriving at one time; beyond it 503
   size_t max_stream_buffer_bytes = 1 << 20;  // unsent bytes of a stream before its reader counts as too slow
+  size_t max_total_stream_bytes = 64 << 20;  // of all; beyond it, readers with more than 16 KiB unsent are too slow
   int send_buffer_bytes = 256 << 10;         // the kernel's, per connection; 0: the system's choice
 
   std::chrono::milliseconds handshake_timeout{10'000};
@@ -86,6 +87,10 @@ class HttpServer {
   static Result<std::unique_ptr<HttpServer>> Start(const ServerOptions& options, std::vector<Route> routes,
                                                    Authorizer* authorizer);
   ~HttpServer();  // Stop(0)
+
+  /// Bytes that the limits allow connections to take together: what an idle one costs (README.md), headers and TLS
+  /// records of requests under way, bodies that arrive, responses that have not left.
+  static uint64_t PlannedBytes(const ServerOptions& options);
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 

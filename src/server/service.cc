@@ -89,6 +89,15 @@ void Service::StartKeeper() {
   keeper_ = std::make_unique<CertificateKeeper>(std::move(keeper));
 }
 
+PlanBeside Service::PlanFor(LoopOptions loop) const {
+  const uint64_t connections = HttpServer::PlannedBytes(options_.server);
+  return [loop = std::move(loop), connections](const ModelConfig& config, const StepLimits& limits, int threads,
+                                               MemoryPlan& plan) {
+    plan.requests = EngineLoop::PlannedBytes(config, limits, threads, loop);
+    plan.connections = connections;
+  };
+}
+
 Status Service::Serve(std::unique_ptr<Engine> engine, LoopOptions loop, SamplingParams defaults) {
   HADAL_CHECK(!serving_, "Serve was called twice");
   Metrics::Info info;

@@ -58,6 +58,8 @@ class Service {
 
   /// For /readyz while the weights are read; from any thread.
   void SetLoadProgress(uint64_t done, uint64_t total) { readiness_.SetProgress(done, total); }
+  /// For EngineOptions::beside: what `loop` and the connections will take.
+  PlanBeside PlanFor(LoopOptions loop) const;
   /// Answers the API from the moment it returns. Once only. `engine` is loaded: names, types, shapes and byte
   /// ranges of its tensors have been checked.
   Status Serve(std::unique_ptr<Engine> engine, LoopOptions loop, SamplingParams defaults);
