@@ -24,7 +24,15 @@ Result<std::unique_ptr<LiveRequest>> LiveRequest::Create(GenerationRequest reque
 }
 
 void LiveRequest::Draw(std::span<const float> logits, SamplerScratch& scratch) {
-  const Result<int32_t> token = sampler.Sample(logits, static_cast<uint64_t>(sequence.length()), scratch);
+  std::span<const uint64_t> allowed;
+  if (request.constraint) {
+    if (request.constraint->MustEnd()) return End(FinishReason::kStop);
+    const auto mask = request.constraint->Allowed();
+    if (!mask) return Fail(mask.error());
+    allowed = *mask;
+  }
+  const Result<int32_t> token =
+      sampler.Sample(logits, static_cast<uint64_t>(sequence.length()), scratch, allowed);
   if (!token) return Fail(token.error());
   event.token = *token;
   if (request.logprobs < 0) return;
@@ -48,6 +56,13 @@ void LiveRequest::Accept(int64_t context) {
   const bool enough = usage.generated >= sampler.params().max_tokens;
   event.finished = enough || sequence.length() >= context;
   event.reason = enough ? FinishReason::kLength : FinishReason::kContext;
+  if (!request.constraint) return;
+  request.constraint->Accept(event.token);
+  // The end token would be the only one left: it needs no step of its own.
+  if (request.constraint->MustEnd()) {
+    event.finished = true;
+    event.reason = FinishReason::kStop;
+  }
 }
 
 void LiveRequest::End(FinishReason reason) {

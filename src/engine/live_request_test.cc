@@ -116,5 +116,48 @@ TEST(LiveRequest, TakesItsMemoryAtOnce) {
   EXPECT_EQ(f.live->sequence.tokens.data(), tokens);
 }
 
+/// Allows token 0, `count` times, then nothing; with `fails` an error after them.
+class Zeros final : public TokenConstraint {
+ public:
+  Zeros(int count, bool fails) : left_(count), fails_(fails) {}
+  Result<std::span<const uint64_t>> Allowed() override {
+    if (left_ == 0) return InvalidArgument("no token goes on");
+    return std::span<const uint64_t>(&mask_, 1);
+  }
+  void Accept(int32_t token) override {
+    EXPECT_EQ(token, 0);
+    --left_;
+  }
+  bool MustEnd() const override { return left_ == 0 && !fails_; }
+
+ private:
+  int left_;
+  bool fails_;
+  uint64_t mask_ = 1;
+};
+
+TEST(LiveRequest, AConstraintChoosesAndEndsWithItsLastToken) {
+  Fixture f(MaxTokens(100), 1);
+  f.live->request.constraint = std::make_shared<Zeros>(2, false);
+  EXPECT_EQ(f.Next(1).token, 0);
+  EXPECT_EQ(f.live->event.top[0].first, 1) << "log-probabilities are the model's own";
+  const TokenEvent& last = f.Next(1);
+  EXPECT_EQ(last.token, 0);
+  EXPECT_TRUE(last.finished);
+  EXPECT_EQ(last.reason, FinishReason::kStop);
+  EXPECT_EQ(f.live->usage.generated, 2);
+
+  Fixture empty(MaxTokens(100));
+  empty.live->request.constraint = std::make_shared<Zeros>(0, false);
+  EXPECT_EQ(empty.Next(1).token, -1);
+  EXPECT_EQ(empty.live->event.reason, FinishReason::kStop);
+
+  Fixture stuck(MaxTokens(100));
+  stuck.live->request.constraint = std::make_shared<Zeros>(1, true);
+  EXPECT_FALSE(stuck.Next(1).finished);
+  EXPECT_EQ(stuck.Next(1).reason, FinishReason::kError);
+  EXPECT_EQ(stuck.live->event.error.message, "no token goes on");
+}
+
 }  // namespace
 }  // namespace hadal

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "engine/generate.h"
 #include "engine/sampling_params.h"
+#include "engine/token_constraint.h"
 
 namespace hadal {
 
@@ -48,6 +50,8 @@ struct GenerationRequest {
   /// Called from the engine thread, in order. Must neither block nor throw; may call Submit and Cancel. The
   /// event is valid during the call.
   std::function<void(const TokenEvent&, const Usage&)> deliver;
+  /// What the tokens may be; null: anything. The request's alone. Log-probabilities stay the model's own.
+  std::shared_ptr<TokenConstraint> constraint = nullptr;
 };
 
 }  // namespace hadal

@@ -24,6 +24,19 @@ float ToFiniteFloat(double x) {
   return static_cast<float>(std::clamp(x, -kMax, kMax));
 }
 
+/// Makes tokens without their bit -inf. What is no number stays, for the scan to find.
+void Mask(std::span<const uint64_t> allowed, std::span<float> logits) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (size_t first = 0; first < logits.size(); first += 64) {
+    const uint64_t word = first / 64 < allowed.size() ? allowed[first / 64] : 0;
+    if (word == ~uint64_t{0}) continue;
+    const size_t last = std::min(first + 64, logits.size());
+    for (size_t id = first; id < last; ++id) {
+      if ((word >> (id - first) & 1) == 0 && logits[id] < kInfinity) logits[id] = -kInfinity;
+    }
+  }
+}
+
 /// In order, so that a prefix of the sum is what the draw walks through.
 double Sum(std::span<const double> weights) {
   double sum = 0;
@@ -143,13 +156,14 @@ int64_t Sampler::Filter(float best, SamplerScratch& scratch) const {
 }
 
 Result<int32_t> Sampler::Sample(std::span<const float> logits, uint64_t position,
-                                SamplerScratch& scratch) const {
+                                SamplerScratch& scratch, std::span<const uint64_t> allowed) const {
   HADAL_CHECK_EQ(static_cast<int64_t>(logits.size()), vocab_size_);
   HADAL_CHECK_EQ(scratch.vocab_size(), vocab_size_);
   const bool greedy = params_.temperature == 0;
-  if (!greedy || Adjusts()) {
+  if (!greedy || Adjusts() || !allowed.empty()) {
     std::span<float> copy(scratch.logits_.data(), logits.size());
     std::copy(logits.begin(), logits.end(), copy.begin());
+    if (!allowed.empty()) Mask(allowed, copy);
     Adjust(copy);
     logits = copy;
   }

@@ -31,7 +31,7 @@ class SamplerScratch {
 
 /// Chooses the tokens of one request.
 ///
-/// In this order, each step on what the one before left:
+/// In this order, each step on what the one before left, after tokens that are not allowed were masked:
 ///   1. repetition penalty r, tokens of the prompt or generated (arXiv 1909.05858, section 4.1, extended to
 ///      negative logits as Hugging Face does):  l = l > 0 ? l / r : l * r
 ///   2. presence and frequency penalty, generated tokens only:  l = l - presence - frequency * count
@@ -63,9 +63,11 @@ class Sampler {
   ///
   /// @param logits   [V] f32; -inf masks a token.
   /// @param scratch  of the same vocabulary size.
+  /// @param allowed  one bit an id, lowest first; other tokens are masked. Empty: all are allowed.
   /// kDataLoss, naming `position`: a logit is NaN or +inf, or all are masked. A wrong size is a bug (CHECK).
   /// Cost: O(V), no allocation unless it fails. Threads: safe for distinct `scratch`, if none observes then.
-  Result<int32_t> Sample(std::span<const float> logits, uint64_t position, SamplerScratch& scratch) const;
+  Result<int32_t> Sample(std::span<const float> logits, uint64_t position, SamplerScratch& scratch,
+                         std::span<const uint64_t> allowed = {}) const;
 
   const SamplingParams& params() const { return params_; }
 

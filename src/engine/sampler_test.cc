@@ -391,5 +391,33 @@ TEST(Sampler, InvalidParametersAreRefused) {
   EXPECT_EQ(sampler.error().code, Code::kInvalidArgument);
 }
 
+TEST(Sampler, TokensThatAreNotAllowedAreMaskedBeforeAllElse) {
+  // The mask's fourth word is not there.
+  std::vector<float> logits(250, 1.0f);
+  logits[3] = 9;
+  logits[200] = 8;
+  std::vector<uint64_t> allowed(3);
+  for (const int id : {5, 64, 127, 130}) allowed[static_cast<size_t>(id) / 64] |= uint64_t{1} << (id % 64);
+  const auto draw = [&](SamplingParams params, uint64_t position) {
+    Fixture f(std::move(params), 250);
+    f.sampler.Observe(130, /*is_prompt=*/true);
+    return f.sampler.Sample(logits, position, f.scratch, allowed).value();
+  };
+  EXPECT_EQ(draw(Greedy(), 0), 5);
+  SamplingParams bias = Greedy();
+  bias.logit_bias = {{3, 100.0f}, {127, 1.0f}};
+  EXPECT_EQ(draw(bias, 0), 127);
+  SamplingParams top;
+  top.top_k = 100;
+  top.repetition_penalty = 1.1;
+  std::set<int32_t> drawn;
+  for (uint64_t i = 0; i < 500; ++i) drawn.insert(draw(top, i));
+  EXPECT_EQ(drawn, (std::set<int32_t>{5, 64, 127, 130}));
+  // What is no number is found where it is masked, too.
+  logits[0] = kNan;
+  Fixture f(Greedy(), 250);
+  EXPECT_EQ(f.sampler.Sample(logits, 7, f.scratch, allowed).error().code, Code::kDataLoss);
+}
+
 }  // namespace
 }  // namespace hadal

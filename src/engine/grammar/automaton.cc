@@ -45,7 +45,7 @@ size_t Automaton::bytes() const {
 
 Status Automaton::CheckRoom() const {
   if (!full_) return {};
-  return ResourceExhausted(
+  return InvalidArgument(
       "the grammar has too many ways to go on from here ({} states, {} steps of work); make it less "
       "ambiguous, or its lists shorter",
       states_.size(), work_);

@@ -57,7 +57,7 @@ class Automaton {
   /// Forgets all states but `state`; its new id. Makes room for kMaxStates and kMaxWork.
   State Compact(State state);
   bool nearly_full() const { return states_.size() > kMaxStates / 2 || work_ > kMaxWork / 2; }
-  /// kResourceExhausted once a step could not be taken since kMaxStates or kMaxWork were reached.
+  /// kInvalidArgument once a step could not be taken since kMaxStates or kMaxWork were reached.
   Status CheckRoom() const;
   /// Whether depth or ambiguity has cut off a step since the last Compact.
   bool cut() const { return cut_; }

@@ -92,7 +92,7 @@ TEST(Automaton, TooManyStatesAreAnError) {
   Automaton automaton(CompileGbnf("root ::= \"a\"{60000}").value());
   State state = automaton.start();
   while (state != Automaton::kDead) state = automaton.Step(state, 'a');
-  EXPECT_EQ(automaton.CheckRoom().error().code, Code::kResourceExhausted);
+  EXPECT_EQ(automaton.CheckRoom().error().code, Code::kInvalidArgument);
   EXPECT_EQ(automaton.state_count(), kMaxStates);
   // With Compact it goes on.
   Automaton again(CompileGbnf("root ::= \"a\"{60000}").value());

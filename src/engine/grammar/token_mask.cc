@@ -128,7 +128,7 @@ Result<std::span<const uint64_t>> GrammarConstraint::Allowed() {
     }
   }
   if (state_ == Automaton::kDead || std::ranges::all_of(kept.mask, [](uint64_t word) { return word == 0; }))
-    return ResourceExhausted(
+    return InvalidArgument(
         "no token goes on here: the grammar is nested more than {} calls deep, or ambiguous in more than {} "
         "ways",
         kMaxStackDepth, kMaxThreads);

@@ -31,7 +31,7 @@ class GrammarConstraint final : public TokenConstraint {
   GrammarConstraint(std::shared_ptr<const Vocabulary> vocabulary, std::shared_ptr<const Program> program,
                     std::vector<int64_t> stop_ids);
 
-  /// kResourceExhausted: no token goes on within the automaton's limits.
+  /// kInvalidArgument: no token goes on within the automaton's limits.
   Result<std::span<const uint64_t>> Allowed() override;
   void Accept(int32_t token) override;
   bool MustEnd() const override;
