@@ -22,6 +22,7 @@ class Backend {
   virtual ~Backend() = default;
   virtual Result<RequestId> Submit(GenerationRequest request) = 0;  // as EngineLoop::Submit
   virtual void Cancel(RequestId id) = 0;                            // as EngineLoop::Cancel
+  virtual void Finish(RequestId id) { Cancel(id); }                 // as EngineLoop::Finish, where it differs
 };
 
 /// The engine loop, each request passing through `watch` first (metrics), if there is one.
@@ -33,6 +34,7 @@ class LoopBackend final : public Backend {
     return loop_.Submit(watch_ ? watch_(std::move(request)) : std::move(request));
   }
   void Cancel(RequestId id) override { loop_.Cancel(id); }
+  void Finish(RequestId id) override { loop_.Finish(id); }
 
  private:
   EngineLoop& loop_;

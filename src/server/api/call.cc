@@ -16,7 +16,7 @@ Ending EndingFor(FinishReason reason, bool has_calls) {
   return has_calls ? Ending::kToolCalls : Ending::kStop;
 }
 
-/// The requests of a call: cancelling one must work before its id is known, and from any thread.
+/// The requests of a call: ending one must work before its id is known, and from any thread.
 class Requests {
  public:
   Requests(Backend& backend, size_t count) : backend_(backend), entries_(count) {}
@@ -24,25 +24,30 @@ class Requests {
   void Started(size_t index, RequestId id) {
     const std::lock_guard lock(mutex_);
     entries_[index].id = id;
-    if (entries_[index].cancel) backend_.Cancel(id);
+    Send(entries_[index]);
   }
-  void Cancel(size_t index) {
+  /// A stop string was found.
+  void Finish(size_t index) {
     const std::lock_guard lock(mutex_);
-    CancelEntry(entries_[index]);
+    EndEntry(entries_[index], &Backend::Finish);
   }
   void CancelAll() {
     const std::lock_guard lock(mutex_);
-    for (Entry& entry : entries_) CancelEntry(entry);
+    for (Entry& entry : entries_) EndEntry(entry, &Backend::Cancel);
   }
 
  private:
   struct Entry {
-    RequestId id = 0;  // 0: not known yet
-    bool cancel = false;
+    RequestId id = 0;                              // 0: not known yet
+    void (Backend::*end)(RequestId id) = nullptr;  // how it is to end, once something ends it
   };
-  void CancelEntry(Entry& entry) {
-    if (!entry.cancel && entry.id != 0) backend_.Cancel(entry.id);
-    entry.cancel = true;
+  void EndEntry(Entry& entry, void (Backend::*end)(RequestId)) {
+    if (entry.end) return;
+    entry.end = end;
+    Send(entry);
+  }
+  void Send(const Entry& entry) {
+    if (entry.end && entry.id != 0) (backend_.*entry.end)(entry.id);
   }
 
   Backend& backend_;
@@ -183,7 +188,7 @@ void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
   if (event.token >= 0) out = choice.text.Push(event.token);
   TakeText(choice, std::move(out.delta));
   if (out.stopped) {
-    requests_.Cancel(index);
+    requests_.Finish(index);
     choice.output.stop = plan_.options.sampling.stop[out.stop_index];
     return Finish(index, choice.calls > 0 ? Ending::kToolCalls : Ending::kStopString);
   }
