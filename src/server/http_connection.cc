@@ -229,6 +229,7 @@ void Connection::Parse(std::string_view bytes) {
   while (!bytes.empty() && (phase_ == Phase::kIdle || phase_ == Phase::kHeader || phase_ == Phase::kBody)) {
     if (phase_ == Phase::kIdle) {
       parser_ = std::make_unique<RequestParser>(server_.options.parser);
+      refusal_body_ = nullptr;
       phase_ = Phase::kHeader;
       request_start_ = Clock::now();
       SetDeadline(request_start_ + server_.options.header_timeout);
@@ -294,6 +295,7 @@ void Connection::Decide(HttpRequest& request) {
                  std::move(headers));
   }
   route_ = match.route;
+  refusal_body_ = match.route->refusal_body;
   if (!server_.authorizer || route_->scope == kPublicScope) return;
   try {
     auto identity = server_.authorizer->Check(request, route_->scope);

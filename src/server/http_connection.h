@@ -133,6 +133,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::shared_ptr<Exchange> exchange_;  // from the header's end until the response has left
   const Route* route_ = nullptr;
+  RefusalBody refusal_body_ = nullptr;  // of the route that the request asks for, also where it is refused
   struct Refusal {
     int status;
     std::string message, code;

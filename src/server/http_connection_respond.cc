@@ -38,7 +38,8 @@ void Connection::BeginExchange(const Route* route, bool keep_alive) {
 void Connection::Refuse(int status, std::string_view message, HttpHeaders headers, std::string_view code) {
   if (status == 204) return exchange_->Send(204, std::move(headers), "");
   headers.emplace_back("content-type", "application/json");
-  exchange_->Send(status, std::move(headers), ErrorBody(status, message, code));
+  const auto body = refusal_body_ ? refusal_body_ : RefusalBody{ErrorBody};
+  exchange_->Send(status, std::move(headers), body(status, message, code));
 }
 
 void Connection::RefuseAndClose(int status, std::string_view message) {

@@ -88,6 +88,9 @@ class ResponseWriter {
 /// quickly.
 using Handler = std::function<void(const HttpRequest&, std::shared_ptr<ResponseWriter>)>;
 
+/// The body (JSON) of a refusal that the server itself gives; `code`: for programs, may be empty.
+using RefusalBody = std::string (*)(int status, std::string_view message, std::string_view code);
+
 /// One method on one exact path. A GET route answers HEAD too (the body is left out).
 struct Route {
   std::string method;
@@ -95,6 +98,7 @@ struct Route {
   std::string scope;  // what the caller's token must grant; kPublicScope: no token needed, said by name
   Handler handler;
   size_t max_body_bytes = 0;  // 0: ServerOptions::parser.max_body_bytes; a larger body gets 413
+  RefusalBody refusal_body = nullptr;  // null: ErrorBody of http_response.h, as OpenAI's clients expect it
 };
 inline constexpr std::string_view kPublicScope = "";
 

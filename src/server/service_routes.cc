@@ -1,6 +1,12 @@
 // Every route of the service, and what stands before the API's: loading, then quotas.
+#include <algorithm>
+#include <iterator>
+
 #include "base/check.h"
+#include "server/anthropic/routes.h"
+#include "server/api/json_writer.h"
 #include "server/auth_types.h"
+#include "server/http_response.h"
 #include "server/openai/routes.h"
 #include "server/service.h"
 
@@ -19,11 +25,10 @@ Handler Elsewhere(TaskQueue& tasks, Handler handler) {
   };
 }
 
-void SendApiError(ResponseWriter& writer, int status, const std::string& retry_after, const char* message,
-                  const char* type, const char* code) {
+void SendRefusal(ResponseWriter& writer, RefusalBody body, int status, const std::string& retry_after,
+                 std::string_view message, std::string_view code) {
   writer.Send(status, {{"content-type", "application/json"}, {"retry-after", retry_after}},
-              fmt::format(R"({{"error":{{"message":"{}","type":"{}","param":null,"code":"{}"}}}})", message,
-                          type, code));
+              body(status, message, code));
 }
 
 /// What takes no request: for the API's routes while there is no engine to take them.
@@ -33,23 +38,45 @@ class NoBackend final : public api::Backend {
   void Cancel(RequestId) override {}
 };
 
+/// GET /routes: all that is served, from the table itself, and the scope that each needs ("": none).
+Route RouteList(const std::vector<Route>& routes) {
+  constexpr const char* kPath = "/routes";
+  api::JsonWriter json;
+  const auto add = [&](std::string_view method, std::string_view path, std::string_view scope) {
+    json.BeginObject().Key("method").String(method).Key("path").String(path).Key("scope").String(scope).EndObject();
+  };
+  json.BeginObject().Key("routes").BeginArray();
+  for (const Route& route : routes) add(route.method, route.path, route.scope);
+  add("GET", kPath, kScopeAdmin);
+  json.EndArray().EndObject();
+  return {"GET", kPath, std::string(kScopeAdmin),
+          [text = json.Take()](const HttpRequest&, const std::shared_ptr<ResponseWriter>& writer) {
+            writer->Send(200, {{"content-type", "application/json"}}, text);
+          }};
+}
+
 }  // namespace
 
 /// The routes of every API that serves the model, as api_ is now.
-std::vector<Route> Service::ApiRoutes() const { return openai::OpenAiRoutes(*api_); }
+std::vector<Route> Service::ApiRoutes() const {
+  std::vector<Route> routes = openai::OpenAiRoutes(*api_);
+  std::ranges::move(anthropic::AnthropicRoutes(*api_), std::back_inserter(routes));
+  return routes;
+}
 
 /// The route as the server has it from the start: its handler is handlers_[index] once there is one.
 Route Service::WaitingRoute(Route route, size_t index) {
-  route.handler = [this, index](const HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
+  const RefusalBody refusal = route.refusal_body ? route.refusal_body : RefusalBody{ErrorBody};
+  route.handler = [this, index, refusal](const HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
     if (!serving_) {
-      SendApiError(*writer, 503, kLoadingRetrySeconds, "the model is being loaded; try again later",
-                   "server_error", "model_loading");
+      SendRefusal(*writer, refusal, 503, kLoadingRetrySeconds, "the model is being loaded; try again later",
+                  "model_loading");
       return;
     }
     int64_t retry_after = 1;
     if (request.identity && !access_->quotas().Charge(*request.identity, 1, 0, &retry_after)) {
-      SendApiError(*writer, 429, std::to_string(retry_after), "the caller's quota is used up",
-                   "rate_limit_error", "quota_exceeded");
+      SendRefusal(*writer, refusal, 429, std::to_string(retry_after), "the caller's quota is used up",
+                  "quota_exceeded");
       return;
     }
     handlers_[index](request, std::move(writer));
@@ -78,6 +105,7 @@ std::vector<Route> Service::Routes() {
   routes.push_back(
       {"GET", "/metrics", std::string(kScopeMetrics),
        [this](const HttpRequest&, std::shared_ptr<ResponseWriter> writer) { AnswerMetrics(*writer); }});
+  routes.push_back(RouteList(routes));
   return routes;
 }
 

@@ -106,7 +106,7 @@ Result<Value> Variables(const ApiContext& api, const Chat& chat, const Quoter& q
   jinja::Dict variables;
   for (const auto& [name, value] : chat.variables) variables.Set(Text(name), Quoted(value, quoter));
   std::string described;
-  if (!chat.tools.empty() && TemplateKnowsTools(api.chat_template->source())) {
+  if (!chat.tools.empty() && TemplateKnows(api.chat_template->source(), "tools")) {
     std::vector<Value> tools;
     for (const Value& tool : chat.tools) tools.push_back(Quoted(tool, quoter));
     variables.Set(Text("tools"), List(std::move(tools)));

@@ -16,11 +16,11 @@ struct ChatMessage {
   struct Call {
     std::string id, name, arguments;
   };
-  std::string role;                    // system, user, assistant or tool
-  std::optional<std::string> content;  // absent: None in the template
-  std::optional<std::string> reasoning;
-  std::string name, tool_call_id;  // empty: absent
-  std::vector<Call> calls;
+  std::string role;                         // system, user, assistant or tool
+  std::optional<std::string> content = {};  // absent: None in the template
+  std::optional<std::string> reasoning = {};
+  std::string name = {}, tool_call_id = {};  // empty: absent
+  std::vector<Call> calls = {};
 };
 
 struct Chat {

@@ -22,6 +22,8 @@ class JsonWriter {
   /// The shortest decimal that reads back as `value`; null if it is not finite.
   JsonWriter& Number(double value);
   JsonWriter& Bool(bool value) { return Literal(value ? "true" : "false"); }
+  /// A value that is JSON already.
+  JsonWriter& Raw(std::string_view json) { return Literal(json); }
   JsonWriter& Null() { return Literal("null"); }
 
   std::string Take() { return std::move(out_); }

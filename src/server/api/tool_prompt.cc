@@ -46,10 +46,9 @@ Result<std::string> DescribeTool(const jinja::Value& tool,
 
 }  // namespace
 
-bool TemplateKnowsTools(std::string_view source) {
-  constexpr std::string_view kName = "tools";
-  for (size_t at = source.find(kName); at != source.npos; at = source.find(kName, at + 1)) {
-    const size_t end = at + kName.size();
+bool TemplateKnows(std::string_view source, std::string_view variable) {
+  for (size_t at = source.find(variable); at != source.npos; at = source.find(variable, at + 1)) {
+    const size_t end = at + variable.size();
     const bool begins = at == 0 || !IsIdentifierByte(source[at - 1]);
     if (begins && (end == source.size() || !IsIdentifierByte(source[end]))) return true;
   }

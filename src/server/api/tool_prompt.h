@@ -12,8 +12,8 @@
 
 namespace hadal::api {
 
-/// Whether the template has a variable `tools`.
-bool TemplateKnowsTools(std::string_view source);
+/// Whether the template has a variable of that name.
+bool TemplateKnows(std::string_view source, std::string_view variable);
 
 /// What the system message says of `tools`. V3.1's words are those of its model card
 /// (huggingface.co/deepseek-ai/DeepSeek-V3.1, "ToolCall"), on which it was trained; V3's form of a call is

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
+#include "server/api/tool_prompt.h"
 #include "server/openai/chat_request.h"
 #include "server/openai/openai_test_util.h"
-#include "server/api/tool_prompt.h"
 #include "text/test_tokenizers.h"
 
 namespace hadal::openai {
@@ -163,8 +163,8 @@ TEST(ChatPrompt, TemplatesThatChangeTextsAreServedUnlessAMarkerCouldPass) {
 }
 
 TEST(ChatPrompt, TemplatesThatKnowToolsGetThem) {
-  EXPECT_TRUE(TemplateKnowsTools("{% if tools %}"));
-  EXPECT_FALSE(TemplateKnowsTools("{{ x.toolset }} my_tools tools_ <｜tool▁calls▁begin｜>"));
+  EXPECT_TRUE(TemplateKnows("{% if tools %}", "tools"));
+  EXPECT_FALSE(TemplateKnows("{{ x.toolset }} my_tools tools_ <｜tool▁calls▁begin｜>", "tools"));
   Api api;
   api.context.chat_template =
       ChatTemplate::Parse("{{ tools[0].function.name }}:{{ tools | tojson }}").value();

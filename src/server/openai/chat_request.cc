@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/api/tools.h"
 #include "server/openai/chat_tools.h"
 
 namespace hadal::openai {
@@ -157,7 +158,7 @@ ApiResult<ChatRequest> ReadChatRequest(const Fields& fields, const ApiContext& a
   ASSIGN_OR_RETURN(request.options, ReadGenerationOptions(fields, api));
   RETURN_IF_ERROR(ReadLogprobs(fields, request.options.logprobs));
   ASSIGN_OR_RETURN(request.chat, ReadChat(fields, api));
-  request.offers_tools = !request.chat.tools.empty();
+  RETURN_IF_ERROR(ReadToolForm(fields, request.options.output));
   return request;
 }
 

@@ -8,13 +8,9 @@
 
 namespace hadal::openai {
 
-// OpenAI's own limit.
-inline constexpr size_t kMaxTools = 128;
-
 struct ChatRequest {
   GenerationOptions options;
   Chat chat;
-  bool offers_tools = false;  // and the model may call them
 };
 
 ApiResult<ChatRequest> ReadChatRequest(const Fields& fields, const ApiContext& api);

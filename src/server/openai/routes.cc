@@ -4,8 +4,10 @@
 #include <ctime>
 
 #include "base/check.h"
+#include "server/api/chat_plan.h"
 #include "server/api/handlers.h"
 #include "server/api/random_hex.h"
+#include "server/api/structured_output.h"
 #include "server/openai/chat_request.h"
 #include "server/openai/completion_request.h"
 #include "server/openai/error_reply.h"
@@ -30,16 +32,7 @@ OpenAiResponse::Options ResponseOptions(const ApiContext& api, const GenerationO
 
 ApiResult<CallPlan> PlanChat(const ApiContext& api, const Fields& fields) {
   ASSIGN_OR_RETURN(ChatRequest request, ReadChatRequest(fields, api));
-  auto prompt = EncodeChat(api, request.chat);
-  if (!prompt) return tl::unexpected(ClientsFault(std::move(prompt).error()));
-  if (prompt->ids.empty()) return BadField("messages", "the messages make an empty prompt");
-  CallPlan plan{.options = std::move(request.options)};
-  plan.parser = {.format = api.format,
-                 .inside_thinking = EndsInsideThinking(prompt->text),
-                 .parse_tools = request.offers_tools};
-  ASSIGN_OR_RETURN(const int64_t max_tokens,
-                   FitMaxTokens(plan.options.sampling.max_tokens, 0, prompt->ids.size(), api));
-  plan.prompts.push_back({std::move(prompt->ids), max_tokens, {}});
+  ASSIGN_OR_RETURN(CallPlan plan, PlanChatCall(api, std::move(request.options), request.chat));
   plan.response = MakeChatResponse(ResponseOptions(api, plan.options, "chatcmpl"), api.tokenizer);
   return plan;
 }
@@ -54,6 +47,7 @@ ApiResult<CallPlan> PlanCompletion(const ApiContext& api, const Fields& fields) 
     plan.prompts.push_back({std::move(request.prompts[i]), max_tokens,
                             request.echoes.empty() ? std::string() : std::move(request.echoes[i])});
   }
+  ASSIGN_OR_RETURN(plan.form, CompileOutput(api, plan.options, Thinking::kNone));
   plan.response = MakeCompletionResponse(ResponseOptions(api, plan.options, "cmpl"), api.tokenizer);
   return plan;
 }
