@@ -18,6 +18,27 @@ constexpr int kTileRows = 6, kTileVectors = 1;
 constexpr int kTileRows = 3, kTileVectors = 1;
 #endif
 
+/// A tile of whole vectors goes where it belongs. Unrolled: the sums must not leave their registers before.
+template <typename Format, int kRows, bool kAccumulate>
+HADAL_INLINE void WriteTile(const typename Format::Vector (&sum)[kRows][kTileVectors],
+                            typename Format::Source* c, int64_t stride) {
+  using Vector = typename Format::Vector;
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) {
+      typename Format::Source* target = c + i * stride + v * Format::kLanes;
+      Vector next = sum[i][v];
+      if constexpr (kAccumulate) {
+        Vector old;
+        __builtin_memcpy(&old, target, sizeof(Vector));
+        next = old + next;
+      }
+      __builtin_memcpy(target, &next, sizeof(Vector));
+    }
+  }
+}
+
 /// c [kRows, cols] (+)= one panel of A times one of B.
 template <typename Format, int kRows>
 HADAL_INLINE void Tile(const PackedProduct<typename Format::Source>& p, const typename Format::Element* a,
@@ -26,6 +47,7 @@ HADAL_INLINE void Tile(const PackedProduct<typename Format::Source>& p, const ty
   constexpr int64_t kPanelA = kTileRows * Format::kStep;
   constexpr int64_t kPanelB = kTileVectors * Format::kLanes * Format::kStep;
   constexpr int64_t kVector = Format::kLanes * Format::kStep;
+  constexpr int64_t kCols = kTileVectors * Format::kLanes;
   Vector sum[kRows][kTileVectors] = {};
   const int64_t units = (p.depth + Format::kStep - 1) / Format::kStep;
   for (int64_t k = 0; k < units; ++k) {
@@ -37,21 +59,15 @@ HADAL_INLINE void Tile(const PackedProduct<typename Format::Source>& p, const ty
       for (int v = 0; v < kTileVectors; ++v) sum[i][v] = Format::MultiplyAdd(unit, row[v], sum[i][v]);
     }
   }
-  for (int i = 0; i < kRows; ++i) {
-    for (int v = 0; v < kTileVectors; ++v) {
-      const int64_t there = cols - v * Format::kLanes;
-      typename Format::Source* target = c + i * p.c_stride + v * Format::kLanes;
-      if (there >= Format::kLanes) {
-        Vector old;
-        __builtin_memcpy(&old, target, sizeof(Vector));
-        const Vector next = p.accumulate ? old + sum[i][v] : sum[i][v];
-        __builtin_memcpy(target, &next, sizeof(Vector));
-      } else {
-        for (int64_t j = 0; j < there; ++j)
-          target[j] = p.accumulate ? target[j] + sum[i][v][j] : sum[i][v][j];
-      }
-    }
-  }
+  if (cols >= kCols)
+    return p.accumulate ? WriteTile<Format, kRows, true>(sum, c, p.c_stride)
+                        : WriteTile<Format, kRows, false>(sum, c, p.c_stride);
+  typename Format::Source whole[kRows * kCols];
+  WriteTile<Format, kRows, false>(sum, whole, kCols);
+  for (int i = 0; i < kRows; ++i)
+    for (int64_t j = 0; j < cols; ++j)
+      c[i * p.c_stride + j] =
+          p.accumulate ? c[i * p.c_stride + j] + whole[i * kCols + j] : whole[i * kCols + j];
 }
 
 /// The tile for `rows` of 1 .. kRows.

@@ -12,9 +12,23 @@ namespace {
 /// The first `count` elements of a vector, the others zero.
 template <typename Vector, typename T>
 HADAL_INLINE Vector LoadSome(const T* p, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return reinterpret_cast<Vector>(_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << count) - 1), p));
+#endif
   Vector v{};
   __builtin_memcpy(&v, p, static_cast<size_t>(count) * sizeof(T));
   return v;
+}
+
+/// The first `bytes` (a multiple of 4) of a vector.
+template <typename Vector>
+HADAL_INLINE void StoreSome(Vector v, void* p, int64_t bytes) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_epi32(p, static_cast<__mmask16>((1u << (bytes / 4)) - 1), reinterpret_cast<__m512i>(v));
+#else
+  __builtin_memcpy(p, &v, static_cast<size_t>(bytes));
+#endif
 }
 
 /// Lane l of the result is lane `Pick(l)` of a and b, b's lanes counted on from a's.
@@ -86,23 +100,33 @@ template <typename Format, int kPanelLanes>
 HADAL_INLINE void PackAcross(const PackSource<typename Format::Source>& s, int64_t first, int64_t lanes,
                              typename Format::Element* panel) {
   using Vector = typename Format::Vector;
-  constexpr int kStep = Format::kStep;
-  for (int64_t k = 0; k < s.depth; k += kStep) {
-    for (int lane = 0; lane < kPanelLanes; lane += Format::kLanes) {
-      constexpr int64_t kWidth = Format::kLanes;
+  constexpr int kStep = Format::kStep, kWidth = Format::kLanes;
+  constexpr int64_t kUnitBytes = kStep * sizeof(typename Format::Element);
+  for (int64_t k = 0; k < s.depth; k += kStep, panel += kPanelLanes * kStep) {
+    const typename Format::Source* rows = s.data + k * s.stride + first;
+#pragma GCC unroll 4
+    for (int lane = 0; lane < kPanelLanes; lane += kWidth) {
       const int64_t room = kPanelLanes - lane < kWidth ? kPanelLanes - lane : kWidth;
       const int64_t there = lanes - lane < 0 ? 0 : lanes - lane < room ? lanes - lane : room;
       Vector positions[kStep] = {};
-      for (int i = 0; i < kStep && k + i < s.depth; ++i) {
-        const typename Format::Source* row = s.data + (k + i) * s.stride + first + lane;
-        positions[i] = there == room ? LoadSome<Vector>(row, room) : LoadSome<Vector>(row, there);
-      }
-      const Vector unit = Format::Unit(positions);
-      __builtin_memcpy(panel + lane * kStep, &unit,
-                       static_cast<size_t>(room * kStep) * sizeof(typename Format::Element));
+      for (int i = 0; i < kStep; ++i)
+        if (k + i < s.depth) positions[i] = LoadSome<Vector>(rows + i * s.stride + lane, there);
+      StoreSome(Format::Unit(positions), panel + lane * kStep, room * kUnitBytes);
     }
-    panel += kPanelLanes * kStep;
   }
+}
+
+/// Positions [0, depth) of one lane as a vector of units, the rest zero.
+template <typename Format>
+HADAL_INLINE typename Format::Vector LoadUnits(const typename Format::Source* row, int64_t depth) {
+  using Vector = typename Format::Vector;
+  constexpr int kStep = Format::kStep, kWidth = Format::kLanes;
+  Vector positions[kStep];
+  for (int i = 0; i < kStep; ++i) {
+    const int64_t there = depth - i * kWidth;
+    positions[i] = LoadSome<Vector>(row + i * kWidth, there < 0 ? 0 : there < kWidth ? there : kWidth);
+  }
+  return Format::Units(positions);
 }
 
 /// A lane's positions lie together: squares of as many lanes as units, transposed.
@@ -112,28 +136,31 @@ HADAL_INLINE void PackAlong(const PackSource<typename Format::Source>& s, int64_
   using Vector = typename Format::Vector;
   constexpr int kStep = Format::kStep, kWidth = Format::kLanes;
   constexpr int64_t kDepth = kWidth * kStep;
+  constexpr int64_t kUnitBytes = kStep * sizeof(typename Format::Element);
   const int64_t units = (s.depth + kStep - 1) / kStep;
   for (int64_t unit = 0; unit < units; unit += kWidth) {
     const int64_t depth = s.depth - unit * kStep < kDepth ? s.depth - unit * kStep : kDepth;
+    const int64_t count = units - unit < kWidth ? units - unit : kWidth;
+#pragma GCC unroll 4
     for (int lane = 0; lane < kPanelLanes; lane += kWidth) {
       const int room = kPanelLanes - lane < kWidth ? kPanelLanes - lane : kWidth;
+      const typename Format::Source* source = s.data + (first + lane) * s.stride + unit * kStep;
+      typename Format::Element* target = panel + (unit * kPanelLanes + lane) * kStep;
       Vector square[kWidth] = {};
-      for (int i = 0; i < room && lane + i < lanes; ++i) {
-        const typename Format::Source* row = s.data + (first + lane + i) * s.stride + unit * kStep;
-        Vector positions[kStep] = {};
-        if (depth == kDepth) {
-          __builtin_memcpy(positions, row, sizeof(positions));
-        } else {
-          __builtin_memcpy(positions, row, static_cast<size_t>(depth) * sizeof(typename Format::Source));
+      if (depth == kDepth && lane + room <= lanes) {
+#pragma GCC unroll 16
+        for (int i = 0; i < room; ++i) {
+          Vector positions[kStep];
+          __builtin_memcpy(positions, source + i * s.stride, sizeof(positions));
+          square[i] = Format::Units(positions);
         }
-        square[i] = Format::Units(positions);
+      } else {
+        for (int i = 0; i < room && lane + i < lanes; ++i)
+          square[i] = LoadUnits<Format>(source + i * s.stride, depth);
       }
       Transpose<kWidth>(square);
-      const int64_t count = units - unit < kWidth ? units - unit : kWidth;
-      typename Format::Element* target = panel + (unit * kPanelLanes + lane) * kStep;
       for (int64_t i = 0; i < count; ++i)
-        __builtin_memcpy(target + i * kPanelLanes * kStep, &square[i],
-                         static_cast<size_t>(room * kStep) * sizeof(typename Format::Element));
+        StoreSome(square[i], target + i * kPanelLanes * kStep, room * kUnitBytes);
     }
   }
 }

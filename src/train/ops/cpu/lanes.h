@@ -43,12 +43,14 @@ struct LanesOf {
       for (int i = 0; i < half; ++i) a[i] += a[i + half];
     return a[0];
   }
+  /// The largest lane; NaN if there is one.
   HADAL_INLINE static T Largest(V v) {
     T a[kLanes];
     Store(v, a);
-    T top = a[0];
-    for (int i = 1; i < kLanes; ++i) top = a[i] > top || a[i] != a[i] ? a[i] : top;
-    return top;
+    for (int half = kLanes / 2; half > 0; half /= 2)
+      for (int i = 0; i < half; ++i)
+        a[i] = a[i + half] > a[i] || a[i + half] != a[i + half] ? a[i + half] : a[i];
+    return a[0];
   }
 };
 
