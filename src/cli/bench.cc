@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/progress.h"
+#include "cli/bench_serve.h"
 #include "cli/engine_flags.h"
 #include "cli/model_folder.h"
 #include "cli/output.h"
@@ -91,6 +92,8 @@ void AddBench(CLI::App& app, Action& action) {
   CLI::App* bench = app.add_subcommand("bench", "Measure, and print the share of this machine's limit");
   bench->require_subcommand(1);
   AddBenchModel(*bench, action);
+  AddBenchServe(*bench, action);
+  AddBenchSoak(*bench, action);
 }
 
 }  // namespace hadal
