@@ -8,6 +8,7 @@
 #include "model/config.h"
 #include "model/config_writer.h"
 #include "model/convert_plan.h"
+#include "model/folder_files.h"
 #include "model/new_folder.h"
 #include "model/shapes.h"
 #include "model/weight_reader.h"
@@ -32,33 +33,6 @@ Result<QuantizationConfig> TargetOf(const ConvertOptions& options) {
     return InvalidArgument("a group of {} values; expected 32, 64 or 128", options.group);
   if (target.method == QuantizationConfig::Method::kCompressedTensors) target.group_size = options.group;
   return target;
-}
-
-/// Weights in any container, and what describes them.
-bool IsWeightFile(const std::string& name) {
-  for (std::string_view suffix :
-       {".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf"})
-    if (name.ends_with(suffix)) return true;
-  return false;
-}
-
-/// Tokenizer, templates, generation_config.json, licence and so on.
-Status CopyOtherFiles(const Path& in, const Path& out) {
-  std::error_code error;
-  std::vector<Path> files;
-  for (std::filesystem::directory_iterator entry(in, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    std::error_code unreadable;
-    if (name != "config.json" && !IsWeightFile(name) && entry->is_regular_file(unreadable))
-      files.push_back(entry->path());
-  }
-  if (error) return PermissionDenied("cannot list {}: {}", in.string(), error.message());
-  for (const Path& file : files) {
-    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file));
-    RETURN_IF_ERROR(WriteFileAtomic(out / file.filename(), bytes));
-  }
-  return {};
 }
 
 Result<std::string> NewConfigText(const Path& in, const QuantizationConfig& from,
@@ -141,7 +115,7 @@ Status Convert(const ConvertOptions& options, ThreadPool& pool) {
   ASSIGN_OR_RETURN(NewFolder folder, NewFolder::Create(options.out));
   const Path& dir = folder.temporary();
   RETURN_IF_ERROR(WriteFileAtomic(dir / "config.json", text));
-  RETURN_IF_ERROR(CopyOtherFiles(options.in, dir));
+  RETURN_IF_ERROR(CopyCompanionFiles(options.in, dir));
   ASSIGN_OR_RETURN(TensorStream stream,
                    TensorStream::Create(dir, DeclarationsOf(steps), pool, options.progress));
   RETURN_IF_ERROR(WriteTensors(*checkpoint, steps, stream, pool));
