@@ -82,11 +82,12 @@ Result<EngineOptions> ToEngineOptions(const EngineFlags& flags) {
   return options;
 }
 
-Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions options, bool verbose) {
+Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions options, bool verbose,
+                                           const std::function<void(std::string_view)>& note) {
   const bool notes = verbose || IsTerminal(STDERR_FILENO);
   if (notes) {
     ASSIGN_OR_RETURN(const MemoryPlan plan, Engine::Plan(folder, options));
-    PrintNote(PlanLine(folder, plan, AvailableMemoryBytes()));
+    note(PlanLine(folder, plan, AvailableMemoryBytes()));
   }
   ProgressBar bar("loading");
   options.load.progress = [&bar, also = options.load.progress](uint64_t done, uint64_t total) {
@@ -95,12 +96,12 @@ Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions opt
   };
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Load(folder, options));
   bar.Clear();
-  if (notes) PrintNote(LoadedLine(*engine));
-  if (notes) PrintNote(fmt::format("peak memory {}", BytesText(PeakResidentBytes())));
+  if (notes) note(LoadedLine(*engine));
+  if (notes) note(fmt::format("peak memory {}", BytesText(PeakResidentBytes())));
   if (verbose)
-    for (const std::string& warning : ConfigWarnings(engine->config())) PrintNote("note: " + warning);
+    for (const std::string& warning : ConfigWarnings(engine->config())) note("note: " + warning);
   if (HasRandomWeights(folder))
-    PrintNote(
+    note(
         "note: this model's weights are random; it runs as a real one does, and what it says means nothing");
   return engine;
 }

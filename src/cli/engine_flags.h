@@ -3,10 +3,13 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "cli/flags.h"
+#include "cli/output.h"
 #include "engine/engine.h"
 
 namespace hadal {
@@ -30,7 +33,9 @@ void AddEngineFlags(CLI::App& verb, EngineFlags& flags);
 Result<EngineOptions> ToEngineOptions(const EngineFlags& flags);
 
 /// Loads the folder. Before it, on a terminal or with --verbose, a line with the memory it needs and what is
-/// available; after it, what was read and how fast; options.load.progress is called as well as the bar drawn. A folder of random weights is said to be one in any case.
-Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions options, bool verbose);
+/// available; after it, what was read and how fast; options.load.progress is called as well as the bar drawn. A folder of
+/// random weights is said to be one in any case. `note` takes these lines.
+Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions options, bool verbose,
+                                           const std::function<void(std::string_view)>& note = PrintNote);
 
 }  // namespace hadal

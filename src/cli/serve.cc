@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/sampling_flags.h"
 #include "cli/serve_access.h"
+#include "cli/serve_log.h"
 #include "cli/settings.h"
 #include "cli/verbs.h"
 #include "server/secrets.h"
@@ -38,6 +39,7 @@ Example:
 struct ServeFlags {
   EngineFlags engine;
   ServeAccessFlags access;
+  ServeLogFlags log;
   std::string state, listen = "127.0.0.1:8443", ready_file, name, public_url;
   std::vector<std::string> hosts;
   int64_t max_running = 16, max_waiting = 256, cache_sequences = 4, cache_tokens = 0, max_connections = 4096, drain = 30;
@@ -61,27 +63,28 @@ sigset_t ServeSignals() {
   return set;
 }
 
-void PrintStarted(const Service& service, const ServeFlags& flags, const Path& state, const std::string& model) {
+void SayStarted(Log& log, const Service& service, const ServeFlags& flags, const Path& state, const std::string& model) {
   const char* scheme = flags.plain ? "http" : "https";
-  PrintNote(fmt::format("serving {} on {}://{}/v1", model, scheme, service.address()));
+  Say(log, fmt::format("serving {} on {}://{}/v1", model, scheme, service.address()));
   if (!flags.plain && flags.access.certificate.empty())
-    PrintNote(fmt::format("clients trust {}", (state / "ca.crt").string()));
-  PrintNote(fmt::format("a token: hadal token issue --state {} --client NAME --scope infer", state.string()));
+    Say(log, fmt::format("clients trust {}", (state / "ca.crt").string()));
+  Say(log, fmt::format("a token: hadal token issue --state {} --client NAME --scope infer", state.string()));
 }
 
 /// Waits for a signal that ends the service, or, if there is `loaded`, until that is true (then false is the answer).
-bool WaitForEnd(Service& service, const sigset_t& signals, const std::atomic<bool>* loaded) {
+bool WaitForEnd(Service& service, const sigset_t& signals, Log& log, const std::atomic<bool>* loaded) {
   for (;;) {
     int signal = 0;
     if (sigwait(&signals, &signal) != 0) return true;
     if (signal == SIGINT || signal == SIGTERM) return true;
     if (loaded != nullptr && *loaded) return false;
     if (signal != SIGHUP) continue;
-    if (const Status reloaded = service.ReloadCertificate(); !reloaded) PrintError(reloaded.error().message);
+    if (const Status reloaded = service.ReloadCertificate(); !reloaded)
+      Say(log, reloaded.error().message, LogLevel::kError);
   }
 }
 
-ServiceOptions ToServiceOptions(const ServeFlags& flags, const Path& folder, const Path& state) {
+ServiceOptions ToServiceOptions(const ServeFlags& flags, const Path& folder, const Path& state, Log& log) {
   ServiceOptions options;
   options.model_dir = folder;
   options.model = flags.name.empty() ? std::filesystem::weakly_canonical(folder).filename().string() : flags.name;
@@ -95,7 +98,9 @@ ServiceOptions ToServiceOptions(const ServeFlags& flags, const Path& folder, con
   options.server.max_connections = static_cast<size_t>(flags.max_connections);
   // Others than the requests that run or wait are refused soon, or ask for little.
   options.server.max_requests_in_flight = static_cast<size_t>(flags.max_running + flags.max_waiting + kOtherRequests);
-  options.warn = [](const std::string& text) { PrintNote("warning: " + text); };
+  options.warn = [&log](const std::string& text) { Say(log, "warning: " + text, LogLevel::kWarn); };
+  options.log = &log;
+  options.memory_bytes_per_second = flags.log.memory_gbps * 1e9;
   return options;
 }
 
@@ -111,7 +116,7 @@ LoopOptions ToLoopOptions(const ServeFlags& flags) {
 }
 
 /// Loads the engine and hands it to the service.
-Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, EngineOptions options) {
+Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, EngineOptions options, Log& log) {
   LoopOptions loop = ToLoopOptions(flags);
   options.sequences = flags.cache_sequences;
   options.cache_tokens = flags.cache_tokens;
@@ -119,7 +124,8 @@ Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, E
   options.logit_rows = flags.max_running * (options.load.mtp ? 1 + flags.speculative_tokens : 1);
   options.beside = service.PlanFor(loop);
   options.load.progress = [&service](uint64_t done, uint64_t total) { service.SetLoadProgress(done, total); };
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(folder, options, flags.engine.verbose));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(folder, options, flags.engine.verbose,
+                                                                  [&log](std::string_view line) { Say(log, line); }));
   ASSIGN_OR_RETURN(const SamplingParams defaults, ToSamplingParams({}, folder, engine->config().vocab_size));
   loop.max_running = std::min(flags.max_running, engine->pass().limits().logit_rows);
   return service.Serve(std::move(engine), loop, defaults);
@@ -129,18 +135,18 @@ Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, E
 /// @return false if the service was told to end before the model was loaded: nothing can interrupt the loading, and
 /// there is nothing to finish, so the process is to end without it.
 Result<bool> LoadUnlessEnded(Service& service, const ServeFlags& flags, const Path& folder,
-                             const EngineOptions& options, const sigset_t& signals) {
+                             const EngineOptions& options, const sigset_t& signals, Log& log) {
   struct Shared {
     std::atomic<bool> ended{false};
     Status status;
   };
   const auto shared = std::make_shared<Shared>();
-  std::thread loader([&service, &flags, folder, options, shared] {
-    shared->status = LoadInto(service, flags, folder, options);
+  std::thread loader([&service, &flags, &log, folder, options, shared] {
+    shared->status = LoadInto(service, flags, folder, options, log);
     shared->ended = true;
     ::kill(::getpid(), kLoadedSignal);
   });
-  if (WaitForEnd(service, signals, &shared->ended)) {
+  if (WaitForEnd(service, signals, log, &shared->ended)) {
     loader.detach();
     return false;
   }
@@ -157,23 +163,25 @@ Result<int> Serve(const ServeFlags& flags) {
   ASSIGN_OR_RETURN(const Path folder, FindModelFolder(flags.engine.model));
   ASSIGN_OR_RETURN(const Path state, StateFolderOf(flags.state));
   ASSIGN_OR_RETURN(const EngineOptions engine_options, ToEngineOptions(flags.engine));
-  ServiceOptions options = ToServiceOptions(flags, folder, state);
+  ASSIGN_OR_RETURN(const Log::Options log_options, ToLogOptions(flags.log));
+  Log log(log_options);  // outlives the service
+  ServiceOptions options = ToServiceOptions(flags, folder, state, log);
   RETURN_IF_ERROR(ApplyServeAccess(flags.access, options));
   const std::string model = options.model;
   ASSIGN_OR_RETURN(const std::unique_ptr<Service> service, Service::Start(std::move(options)));
-  ASSIGN_OR_RETURN(const bool loaded, LoadUnlessEnded(*service, flags, folder, engine_options, signals));
+  ASSIGN_OR_RETURN(const bool loaded, LoadUnlessEnded(*service, flags, folder, engine_options, signals, log));
   if (!loaded) {
-    PrintNote("ended before the model was loaded");
+    Say(log, "ended before the model was loaded");
     service->Drain(std::chrono::seconds(0));
     std::fflush(nullptr);
     std::_Exit(kExitOk);
   }
-  PrintStarted(*service, flags, state, model);
+  SayStarted(log, *service, flags, state, model);
   if (!flags.ready_file.empty())
     RETURN_IF_ERROR(WriteFileAtomic(flags.ready_file, service->address() + "\n"));
 
-  WaitForEnd(*service, signals, nullptr);
-  PrintNote("draining");
+  WaitForEnd(*service, signals, log, nullptr);
+  Say(log, "draining");
   service->Drain(std::chrono::seconds(flags.drain));
   return kExitOk;
 }
@@ -243,6 +251,7 @@ void AddServe(CLI::App& app, Action& action) {
   AddStateFlag(*verb, flags->state);
   AddListenSettings(*verb, *flags);
   AddServeAccessFlags(*verb, flags->access);
+  AddServeLogFlags(*verb, flags->log);
   AddLoadSettings(*verb, *flags);
   verb->footer(kFooter);
   verb->callback([flags, &action] { action = [flags] { return Serve(*flags); }; });

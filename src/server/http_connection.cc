@@ -258,7 +258,7 @@ bool Connection::OnHeader() {
     const bool short_body = !parser_->chunked() && parser_->content_length() <= kMaxReadToRefuse;
     if (parser_->has_body() && (!short_body || parser_->expects_continue())) {
       const auto refusal = std::move(deferred_);
-      BeginExchange(nullptr, false);
+      BeginExchange(route_, false);
       Refuse(refusal->status, refusal->message, std::move(refusal->headers), refusal->code);
       return false;
     }
@@ -344,7 +344,7 @@ void Connection::Dispatch() {
   const Route* const route = route_;
   if (deferred_) {
     const auto refusal = std::move(deferred_);
-    BeginExchange(nullptr, parser_->keep_alive());
+    BeginExchange(route, parser_->keep_alive());
     parser_ = nullptr;
     return Refuse(refusal->status, refusal->message, std::move(refusal->headers), refusal->code);
   }

@@ -43,7 +43,7 @@ struct ServerContext {
   std::unique_ptr<TlsContext> tls;  // null: plain
 
   std::atomic<bool> draining{false};
-  std::atomic<size_t> connections{0}, in_flight{0}, body_bytes{0}, unsent_bytes{0};
+  std::atomic<size_t> connections{0}, in_flight{0}, streams{0}, body_bytes{0}, unsent_bytes{0};
   std::atomic<uint64_t> accepted{0}, refused{0}, accept_failures{0}, handshake_failures{0}, timeouts{0},
       slow_readers{0};
 
@@ -121,6 +121,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Phase phase_ = Phase::kHandshake;
   bool waiting_read_ = false, waiting_write_ = false, waiting_deadline_ = false;
   bool read_paused_ = false, response_ended_ = false, cut_off_ = false, counted_ = false;
+  bool stream_counted_ = false;
   Clock::time_point deadline_ = Clock::time_point::max(), armed_for_ = Clock::time_point::max();
   Clock::time_point request_start_;
 

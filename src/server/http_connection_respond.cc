@@ -60,6 +60,10 @@ void Connection::TakeResponse() {
     ++server_.slow_readers;
     return Close();
   }
+  if (!stream_counted_ && exchange_->streaming()) {
+    stream_counted_ = true;
+    ++server_.streams;
+  }
   queued_ += taken.bytes.size();
   if (out_.empty()) {
     out_ = std::move(taken.bytes);
@@ -140,6 +144,7 @@ void Connection::FinishResponse() {
 
 void Connection::Report(bool completed) {
   if (std::exchange(counted_, false)) --server_.in_flight;
+  if (std::exchange(stream_counted_, false)) --server_.streams;
   ReleaseBody();
   const auto log = std::move(log_);
   if (!server_.options.observer) return;
@@ -148,6 +153,8 @@ void Connection::Report(bool completed) {
   record.bytes = exchange_->total_bytes();
   record.duration = Clock::now() - request_start_;
   record.completed = completed;
+  record.start = request_start_;
+  record.notes = &exchange_->notes();
   record.peer = peer_;
   if (route_) record.route = route_->path;
   if (log) {

@@ -21,6 +21,7 @@ class Writer final : public ResponseWriter {
   bool Write(std::string chunk) override { return exchange_->Write(chunk); }
   void EndStream() override { exchange_->EndStream(); }
   void OnDisconnect(std::function<void()> callback) override { exchange_->OnDisconnect(std::move(callback)); }
+  RequestNotes* notes() override { return &exchange_->notes(); }
 
  private:
   std::shared_ptr<Exchange> exchange_;
@@ -203,6 +204,11 @@ bool Exchange::keep_alive() const {
 int Exchange::status() const {
   std::lock_guard lock(mutex_);
   return status_;
+}
+
+bool Exchange::streaming() const {
+  std::lock_guard lock(mutex_);
+  return streaming_;
 }
 
 uint64_t Exchange::total_bytes() const {

@@ -58,6 +58,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   bool keep_alive() const;
   int status() const;
   uint64_t total_bytes() const;
+  bool streaming() const;  // whether a stream has been started
+  RequestNotes& notes() { return notes_; }
 
  private:
   void StartLocked(int status, const HttpHeaders& headers, int64_t length);
@@ -66,6 +68,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void CountLocked(size_t bytes);
   bool TooMuchLocked(size_t bytes) const;
 
+  RequestNotes notes_;
   const Limits limits_;
   std::atomic<size_t>& all_unsent_;
   const std::atomic<bool>& draining_;

@@ -245,6 +245,7 @@ ServerStats HttpServer::stats() const {
   ServerStats stats;
   stats.connections = context.connections;
   stats.requests_in_flight = context.in_flight;
+  stats.streams = context.streams;
   stats.accepted = context.accepted;
   stats.refused_connections = context.refused;
   stats.accept_failures = context.accept_failures;

@@ -24,13 +24,16 @@ namespace hadal {
 /// One finished response, for the access log and the metrics. Holds no header and no body, so no secret.
 struct AccessRecord {
   std::string_view method;  // "" where the request was too broken to have one
-  std::string_view route;   // the route's path; "" where none matched (targets are unbounded, routes are not)
+  std::string_view route;   // the route's path, also where it was refused; "" where none matched (targets are
+                            // unbounded, routes are not)
   int status = 0;           // as sent; 499 where the client went away before a status was sent
   uint64_t bytes = 0;       // of the response handed to the connection
   std::chrono::nanoseconds duration{0};  // from the request's first byte to the response's last
   bool completed = false;                // false: the client went away or was cut off before the end
   std::string_view request_id, peer;
   const Identity* identity = nullptr;  // null where nobody was identified
+  std::chrono::steady_clock::time_point start{};  // when the request's first byte came
+  const RequestNotes* notes = nullptr;            // what the handler told
 };
 
 struct ServerOptions {
@@ -70,6 +73,7 @@ struct ServerOptions {
 struct ServerStats {
   size_t connections = 0;
   size_t requests_in_flight = 0;  // including streams
+  size_t streams = 0;
   uint64_t accepted = 0;
   uint64_t refused_connections = 0;  // over a connection limit
   uint64_t accept_failures = 0;      // no descriptors or memory: accepting paused

@@ -3,6 +3,7 @@
 // only here.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -53,6 +54,16 @@ struct HttpRequest {
   }
 };
 
+/// What a handler tells the access log of a generation, from any thread, as it goes: whatever ends the response,
+/// the log has what was known then.
+struct RequestNotes {
+  std::atomic<int64_t> prompt_tokens{-1};  // -1: nothing is generated here
+  std::atomic<int64_t> cached_tokens{0};   // of the prompt
+  std::atomic<int64_t> generated_tokens{0};
+  std::atomic<int64_t> first_token_ns{0};            // by std::chrono::steady_clock; 0: none yet
+  std::atomic<const char*> finish_reason{nullptr};  // a literal: "stop", ...; of several choices the last one's
+};
+
 /// Writes one response. Thread-safe: any thread may call it (the engine's too), and no call blocks; bytes are
 /// handed to the connection's thread. Exactly one of Send or StartStream starts the response; a second start
 /// and writes after the end are ignored. If the last reference goes away before any start, the client gets a
@@ -82,6 +93,9 @@ class ResponseWriter {
   /// has ended; at once if it is already gone. It must return quickly. It is dropped when the response is
   /// complete.
   virtual void OnDisconnect(std::function<void()> callback) = 0;
+
+  /// Valid as long as the writer; null where nobody logs.
+  virtual RequestNotes* notes() { return nullptr; }
 };
 
 /// Answers a request, now or later from any thread, through the writer. Runs on a server thread: must return

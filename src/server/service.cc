@@ -1,7 +1,9 @@
 #include "server/service.h"
 
 #include "base/check.h"
+#include "kernels/limits.h"
 #include "model/config.h"
+#include "server/access_log.h"
 
 namespace hadal {
 namespace {
@@ -10,6 +12,20 @@ namespace {
 constexpr int kTaskThreads = 2;
 constexpr size_t kTasksWaiting = 256;
 constexpr auto kCloseTime = std::chrono::milliseconds(500);
+// Long against a fork of the threads, short against loading.
+constexpr std::chrono::milliseconds kBandwidthProbe{100};
+
+Metrics::EngineInfo InfoOf(Engine& engine, double memory_bytes_per_second) {
+  Metrics::EngineInfo info;
+  info.kernels = engine.kernels().name;
+  info.context = engine.context();
+  info.planned_bytes = engine.plan().total();
+  info.memory_bytes_per_second = memory_bytes_per_second;
+  if (info.memory_bytes_per_second == 0)
+    info.memory_bytes_per_second =
+        1e9 * MeasureReadGbps(engine.threads(), engine.weights().memory, kBandwidthProbe);
+  return info;
+}
 
 }  // namespace
 
@@ -21,9 +37,11 @@ Result<std::unique_ptr<Service>> Service::Start(ServiceOptions options) {
   ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(own.model_dir));
   ASSIGN_OR_RETURN(service->api_, api::MakeApiContext(own.model_dir, config, own.model));
   service->tasks_ = std::make_unique<TaskQueue>(kTaskThreads, kTasksWaiting);
+  service->metrics_ = std::make_unique<Metrics>(own.version, own.model);
   own.server.allowed_hosts = own.hosts;
   own.server.observer = [raw = service.get()](const AccessRecord& record) {
-    if (raw->serving_) raw->metrics_->ObserveHttp(record);
+    raw->metrics_->ObserveHttp(record);
+    if (raw->options_.log) LogAccess(*raw->options_.log, record);
   };
   ASSIGN_OR_RETURN(service->server_,
                    HttpServer::Start(own.server, service->Routes(), &service->access_->authorizer()));
@@ -100,14 +118,9 @@ PlanBeside Service::PlanFor(LoopOptions loop) const {
 
 Status Service::Serve(std::unique_ptr<Engine> engine, LoopOptions loop, SamplingParams defaults) {
   HADAL_CHECK(!serving_, "Serve was called twice");
-  Metrics::Info info;
-  info.version = options_.version;
-  info.kernels = engine->kernels().name;
-  info.model = options_.model;
-  info.context = engine->context();
-  info.planned_bytes = engine->plan().total();
   const uint64_t bytes = engine->weights().report.bytes_read;
-  metrics_ = std::make_unique<Metrics>(info);
+  metrics_->SetEngine(InfoOf(*engine, options_.memory_bytes_per_second));
+  loop.on_step = [this](const StepRecord& step) { metrics_->ObserveStep(step); };
   ASSIGN_OR_RETURN(loop_, EngineLoop::Start(std::move(engine), loop));
   backend_ = std::make_unique<api::LoopBackend>(
       *loop_, [this](GenerationRequest request) { return metrics_->Watch(std::move(request)); });
@@ -121,6 +134,7 @@ Status Service::Serve(std::unique_ptr<Engine> engine, LoopOptions loop, Sampling
   api_->on_usage = [this](const Identity* identity, const Usage& usage) {
     if (identity) access_->quotas().Record(*identity, usage.prompt + usage.generated);
   };
+  api_->on_finish = [this](std::string_view reason) { metrics_->CountFinish(reason); };
   for (Route& route : ApiRoutes()) handlers_.push_back(std::move(route.handler));
   readiness_.Loaded(bytes);
   serving_ = true;

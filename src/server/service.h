@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/log.h"
 #include "engine/engine_loop.h"
 #include "server/access.h"
 #include "server/api/api_context.h"
@@ -44,6 +45,9 @@ struct ServiceOptions {
   std::vector<OutsideIssuerOptions> issuers = {};          // whose tokens are accepted, too
   std::chrono::seconds stalled_after{30};                  // without progress on pending work: not ready
   std::function<void(const std::string&)> warn = {};       // told of what goes wrong in the background
+  Log* log = nullptr;  // gets a line for each response; outlives the service; null: none
+  /// What decode steps are held against in /metrics; 0: measured by Serve, which reads weights for 100 ms.
+  double memory_bytes_per_second = 0;
 };
 
 class Service {
@@ -84,6 +88,8 @@ class Service {
   std::vector<Route> Routes();
   std::vector<Route> ApiRoutes() const;
   Route WaitingRoute(Route route, size_t index);
+  LoopStats LoopNow() const;
+  Readiness::Report ReadinessNow(const LoopStats& loop) const;
   void AnswerReady(ResponseWriter& writer) const;
   void AnswerMetrics(ResponseWriter& writer);
 
@@ -94,9 +100,10 @@ class Service {
   std::unique_ptr<TaskQueue> tasks_;
   std::optional<api::ApiContext> api_;
 
+  std::unique_ptr<Metrics> metrics_;
+
   // Made by Serve, and not to be touched before serving_ is true.
   std::atomic<bool> serving_{false};
-  std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<EngineLoop> loop_;
   std::unique_ptr<api::LoopBackend> backend_;
   std::vector<Handler> handlers_;  // of the API's routes, in the order of ApiRoutes

@@ -109,27 +109,34 @@ std::vector<Route> Service::Routes() {
   return routes;
 }
 
+LoopStats Service::LoopNow() const { return serving_ ? loop_->stats() : LoopStats{}; }
+
+Readiness::Report Service::ReadinessNow(const LoopStats& loop) const {
+  return readiness_.Now(serving_ ? &loop : nullptr, options_.stalled_after);
+}
+
 void Service::AnswerReady(ResponseWriter& writer) const {
-  Readiness::Report report;
-  if (serving_) {
-    const LoopStats stats = loop_->stats();
-    report = readiness_.Now(&stats, options_.stalled_after);
-  } else {
-    report = readiness_.Now(nullptr, options_.stalled_after);
-  }
+  Readiness::Report report = ReadinessNow(LoopNow());
   HttpHeaders headers{{"content-type", "application/json"}, {"cache-control", "no-store"}};
   if (!report.ready) headers.emplace_back("retry-after", kLoadingRetrySeconds);
   writer.Send(report.ready ? 200 : 503, std::move(headers), std::move(report.json));
 }
 
 void Service::AnswerMetrics(ResponseWriter& writer) {
-  std::string text = serving_ ? metrics_->Exposition(loop_->stats(), server_->stats()) : std::string();
-  text += access_->Exposition();
-  text += fmt::format(
-      "# HELP hadal_model_loaded Whether the model is loaded.\n# TYPE hadal_model_loaded gauge\n"
-      "hadal_model_loaded {}\n",
-      serving_ ? 1 : 0);
-  writer.Send(200, {{"content-type", "text/plain; version=0.0.4; charset=utf-8"}}, std::move(text));
+  Metrics::Snapshot snapshot;
+  snapshot.loaded = serving_;
+  snapshot.loop = LoopNow();
+  snapshot.server = server_->stats();
+  snapshot.ready = ReadinessNow(snapshot.loop).ready;
+  snapshot.certificate_not_after = server_->certificate_not_after();
+  std::error_code error;
+  if (const auto space = std::filesystem::space(options_.state, error); !error) {
+    snapshot.state_free_bytes = space.available;
+    snapshot.state_size_bytes = space.capacity;
+  }
+  if (options_.log) snapshot.log_dropped = options_.log->dropped();
+  writer.Send(200, {{"content-type", "text/plain; version=0.0.4; charset=utf-8"}},
+              metrics_->Exposition(snapshot) + access_->Exposition());
 }
 
 }  // namespace hadal

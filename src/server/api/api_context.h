@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine_loop.h"
@@ -60,6 +61,9 @@ struct ApiContext {
   std::function<void(std::function<void()>)> run_elsewhere = {};
   /// Called once per choice with what it cost, for quotas; the identity is null without access control.
   std::function<void(const Identity*, const Usage&)> on_usage = {};
+  /// Called once per choice that was begun: how it ended: "stop",
+  /// "length", "tool_calls", "cancelled" or "error".
+  std::function<void(std::string_view reason)> on_finish = {};
 };
 inline constexpr size_t kInlineBodyBytes = 32 << 10;
 

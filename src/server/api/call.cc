@@ -16,6 +16,21 @@ Ending EndingFor(FinishReason reason, bool has_calls) {
   return has_calls ? Ending::kToolCalls : Ending::kStop;
 }
 
+/// How metrics and the access log call an end, whatever API it is for.
+const char* Word(Ending ending) {
+  switch (ending) {
+    case Ending::kLength: return "length";
+    case Ending::kToolCalls: return "tool_calls";
+    default: return "stop";
+  }
+}
+
+/// The same of a request whose choice saw no end.
+const char* Word(FinishReason reason, bool has_calls) {
+  if (reason == FinishReason::kCancelled) return "cancelled";
+  return reason == FinishReason::kError ? "error" : Word(EndingFor(reason, has_calls));
+}
+
 /// The requests of a call: ending one must work before its id is known, and from any thread.
 class Requests {
  public:
@@ -70,6 +85,7 @@ class Call : public std::enable_shared_from_this<Call> {
     int64_t characters = 0;  // of the tokens so far
     int64_t calls = 0;       // tool calls so far
     bool done = false;
+    bool noted = false;  // its prompt, for the access log
   };
 
   ApiStatus MakeChoices();
@@ -79,6 +95,8 @@ class Call : public std::enable_shared_from_this<Call> {
   void TakeToken(Choice& choice, const TokenEvent& event);
   void TakeText(Choice& choice, OutputParser::Delta delta);
   void Finish(size_t index, Ending ending);
+  void NoteToken(size_t index, const TokenEvent& event, const Usage& usage);
+  void NoteFinish(const char* reason);
   void SendPiece(Choice& choice);
   void SendEvent(std::string event);
   void Complete();
@@ -88,6 +106,7 @@ class Call : public std::enable_shared_from_this<Call> {
   const ApiContext& api_;
   const CallPlan plan_;
   const std::shared_ptr<ResponseWriter> writer_;
+  RequestNotes* const notes_;  // the writer's; may be null
   Requests requests_;
   std::atomic<bool> closed_ = false;  // nothing more is to be written
 
@@ -102,6 +121,7 @@ Call::Call(const ApiContext& api, CallPlan plan, std::shared_ptr<ResponseWriter>
     : api_(api),
       plan_(std::move(plan)),
       writer_(std::move(writer)),
+      notes_(writer_->notes()),
       requests_(*api.backend, plan_.prompts.size() * plan_.options.n) {}
 
 ApiStatus Call::MakeChoices() {
@@ -181,6 +201,8 @@ void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
     if (index % plan_.options.n != 0) cost.prompt = cost.cached = 0;
     api_.on_usage(plan_.identity.get(), cost);
   }
+  NoteToken(index, event, usage);
+  if (closed_ && event.finished && !choice.done) NoteFinish(Word(event.reason, choice.calls > 0));
   if (closed_ || choice.done) return;
   choice.usage = usage;
   if (event.token >= 0) TakeToken(choice, event);
@@ -193,6 +215,8 @@ void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
     return Finish(index, choice.calls > 0 ? Ending::kToolCalls : Ending::kStopString);
   }
   if (!event.finished) return SendPiece(choice);
+  if (event.reason == FinishReason::kError || event.reason == FinishReason::kCancelled)
+    NoteFinish(Word(event.reason, false));
   if (event.reason == FinishReason::kError) return Fail(event.error);
   if (event.reason == FinishReason::kCancelled)
     return Fail(ApiError(503, "the server is shutting down and ended the request; try another, or later"));
@@ -218,8 +242,28 @@ void Call::TakeText(Choice& choice, OutputParser::Delta delta) {
   }
 }
 
+/// For the access log. A prompt that several choices answer counts once.
+void Call::NoteToken(size_t index, const TokenEvent& event, const Usage& usage) {
+  Choice& choice = choices_[index];
+  if (!notes_ || choice.done) return;
+  if (!std::exchange(choice.noted, true) && index % static_cast<size_t>(plan_.options.n) == 0) {
+    notes_->prompt_tokens = std::max<int64_t>(notes_->prompt_tokens, 0) + usage.prompt;
+    notes_->cached_tokens += usage.cached;
+  }
+  if (event.token < 0) return;
+  ++notes_->generated_tokens;
+  if (notes_->first_token_ns == 0)
+    notes_->first_token_ns = std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
+
+void Call::NoteFinish(const char* reason) {
+  if (api_.on_finish) api_.on_finish(reason);
+  if (notes_) notes_->finish_reason = reason;
+}
+
 void Call::Finish(size_t index, Ending ending) {
   Choice& choice = choices_[index];
+  NoteFinish(Word(ending));
   choice.output.ending = ending;
   choice.done = true;
   SendPiece(choice);
