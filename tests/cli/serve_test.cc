@@ -1,21 +1,14 @@
 // hadal serve, end to end: the real server over TLS, tokens from the command line, curl as the client.
-#include <fcntl.h>
 #include <gmock/gmock.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <thread>
+#include <set>
 
-#include "cli/program.h"
+#include "cli/serve_fixture.h"
 #include "model/checkpoint.h"
-
-extern char** environ;
 
 namespace hadal::e2e {
 namespace {
@@ -23,83 +16,6 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 using testing::StartsWith;
-
-class ServeTest : public CliTest {
- protected:
-  void SetUp() override {
-    CliTest::SetUp();
-    Start();
-  }
-  void TearDown() override {
-    if (pid_ > 0) EXPECT_EQ(End(), 0);
-    CliTest::TearDown();
-  }
-
-  void Start() {
-    const std::string model = Model(), state = File("state"), ready = File("ready"), log = File("log");
-    std::vector<std::string> words{HADAL_BINARY, "serve",        "--model", model,  "--state",       state,
-                                   "--listen",   "127.0.0.1:0",  "--name",  "test", "--ready-file",  ready,
-                                   "--threads",  "2",            "--drain", "5",    "--max-running", "4"};
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    for (const int fd : {STDOUT_FILENO, STDERR_FILENO})
-      posix_spawn_file_actions_addopen(&actions, fd, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    ASSERT_EQ(posix_spawn(&pid_, HADAL_BINARY, &actions, nullptr, arguments.data(), environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-    // The file appears by rename, whole; until then the only other end is that the process dies.
-    for (int i = 0; i < 6000 && !std::filesystem::exists(ready); ++i) {
-      ASSERT_EQ(waitpid(pid_, nullptr, WNOHANG), 0) << Contents("log");
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    address_ = Contents("ready");
-    address_.resize(address_.find('\n'));
-  }
-
-  /// SIGTERM; the exit code.
-  int End() {
-    kill(pid_, SIGTERM);
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-
-  std::string Token(const std::string& client, const std::string& scope) {
-    const Outcome issued = Hadal({"token", "issue", "--state", File("state"), "--client", client, "--scope", scope});
-    EXPECT_EQ(issued.code, 0) << issued.err;
-    return issued.out.substr(0, issued.out.find('\n'));
-  }
-
-  struct Reply {
-    int status = 0;
-    std::string body;
-  };
-  /// One request by curl, which trusts the internal CA alone. The token is read from a file, not a command line.
-  Reply Curl(const std::string& path, const std::string& token, const std::string& body = "",
-             const std::string& more = "") {
-    Write("headers", token.empty() ? "X-None: 1\n" : "Authorization: Bearer " + token + "\n");
-    std::string command = "curl -sS -N --max-time 60 --cacert " + File("state/ca.crt") + " -H @" + File("headers") +
-                          " -w '\\n%{http_code}' " + more;
-    if (!body.empty()) {
-      Write("body", body);
-      command += " -H 'content-type: application/json' --data-binary @" + File("body");
-    }
-    command += " https://" + address_ + path + " 2>&1";
-    FILE* pipe = popen(command.c_str(), "r");
-    std::string text;
-    char buffer[4096];
-    for (size_t got; (got = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) text.append(buffer, got);
-    pclose(pipe);
-    const size_t end = text.rfind('\n');
-    return {std::atoi(text.c_str() + end + 1), text.substr(0, end)};
-  }
-
-  pid_t pid_ = -1;
-  std::string address_;
-};
 
 TEST_F(ServeTest, AnswersOverTlsWhoeverHasATokenOfTheScope) {
   // Each token is issued by another process while the server runs.
@@ -115,10 +31,36 @@ TEST_F(ServeTest, AnswersOverTlsWhoeverHasATokenOfTheScope) {
   EXPECT_EQ(Curl("/nothing", Token("a", "infer")).status, 404);
 }
 
-TEST_F(ServeTest, EveryRouteButTheNamedPublicOnesNeedsAToken) {
-  for (const char* path : {"/v1/models", "/v1/models/test", "/metrics"}) EXPECT_EQ(Curl(path, "").status, 401) << path;
-  for (const char* path : {"/v1/chat/completions", "/v1/completions", "/v1/tokenize", "/v1/detokenize"})
-    EXPECT_EQ(Curl(path, "", "{}").status, 401) << path;
+TEST_F(ServeTest, EveryRouteButTheNamedPublicOnesNeedsATokenOfItsScope) {
+  const std::set<std::string> open = {"GET /livez", "GET /readyz", "POST /token", "GET /.well-known/jwks.json",
+                                      "GET /.well-known/oauth-authorization-server"};
+  // The server's own table: a route that is new is walked, too.
+  const Reply table = Curl("/routes", Token("root", "admin"));
+  ASSERT_EQ(table.status, 200) << table.body;
+  const json routes = json::parse(table.body)["routes"];
+  const std::map<std::string, std::string> other = {{"infer", Token("m", "metrics")}, {"metrics", Token("i", "infer")},
+                                                    {"admin", Token("i", "infer")}};
+  std::set<std::string> seen, paths;
+  for (const json& route : routes) {
+    const std::string method = route["method"], path = route["path"], scope = route["scope"];
+    SCOPED_TRACE(method + " " + path);
+    seen.insert(method + " " + path);
+    paths.insert(path);
+    const std::string body = method == "GET" ? "" : "{}", as = "-X " + method;
+    const int status = Curl(path, "", body, as).status;
+    if (open.contains(method + " " + path)) {
+      EXPECT_EQ(scope, "");
+      EXPECT_NE(status, 403);
+      continue;
+    }
+    EXPECT_EQ(status, 401);
+    ASSERT_TRUE(other.contains(scope)) << "'" << scope << "' is no scope that tokens have";
+    EXPECT_EQ(Curl(path, other.at(scope), body, as).status, 403);
+  }
+  for (const std::string& route : open) EXPECT_TRUE(seen.contains(route)) << route;
+  for (const char* path : {"/v1/models", "/v1/models/test", "/v1/chat/completions", "/v1/completions", "/v1/messages",
+                           "/v1/messages/count_tokens", "/v1/tokenize", "/v1/detokenize", "/metrics", "/routes"})
+    EXPECT_TRUE(paths.contains(path)) << path;
 }
 
 TEST_F(ServeTest, TheSameTokensStreamedOrNotAndOverTheTerminal) {
