@@ -23,6 +23,7 @@ TEST(Call, StopStringsEndAndCancelAcrossTokens) {
     }
     EXPECT_EQ(api.backend.cancelled.size(), i + 1);
     EXPECT_EQ(api.backend.cancelled.back(), i + 1);
+    EXPECT_EQ(api.backend.stopped.size(), i + 1) << "the request counts as stopped, not as cancelled";
     api.backend.Token(i, ids[4]);  // was on its way
     api.backend.End(i, FinishReason::kCancelled);
   }
