@@ -43,9 +43,10 @@ Status DenialLog::Flush() {
   }
   while (!counts.empty()) {
     const auto& [kind, count] = *counts.begin();
-    const std::string what = kind.status == 0
-                                 ? "other refusals"
-                                 : fmt::format("{} {} at {}", kind.status, kind.error, count.first_path);
+    const std::string what =
+        kind.status == 0 ? "other refusals"
+                         : fmt::format("{} {} at {}", kind.status,
+                                       kind.error.empty() ? "no credentials" : kind.error, count.first_path);
     const Status written =
         db_.Audit({count.since, "denied", kind.subject, kind.peer.empty() ? "many" : kind.peer,
                    fmt::format("{}, {} time{}", what, count.times, count.times == 1 ? "" : "s")});
