@@ -4,7 +4,8 @@ import test from "node:test";
 import Anthropic from "@anthropic-ai/sdk";
 import { apiKey, baseUrl, gauge, maxAccepted, metricsToken, token, untilIdle } from "./service.mjs";
 
-const connect = (options = {}) => new Anthropic({ baseURL: baseUrl, apiKey, authToken: null, maxRetries: 0, ...options });
+const defaults = { baseURL: baseUrl, apiKey, authToken: null, maxRetries: 0 };
+const connect = (options = {}) => new Anthropic({ ...defaults, ...options });
 const client = connect();
 const model = "test";
 const messages = [{ role: "user", content: "Why is the sea salt?" }];

@@ -131,15 +131,17 @@ test("a conversation with tools", async () => {
 });
 
 test("completions of token ids", async () => {
-  const request = { model, prompt: [5, 6, 7, 8], max_tokens: 6, temperature: 0, ignore_eos: true, return_token_ids: true };
+  const prompt = [5, 6, 7, 8];
+  const request = { ...greedy, messages: undefined, prompt, max_tokens: 6, return_token_ids: true };
   const one = await client.completions.create(request);
   assert.equal(one.choices[0].token_ids.length, 6);
   assert.equal(one.usage.prompt_tokens, 4);
-  const two = await client.completions.create({ ...request, prompt: [[5, 6, 7, 8], [9, 10]], n: 2 });
+  const two = await client.completions.create({ ...request, prompt: [prompt, [9, 10]], n: 2 });
   assert.deepEqual(two.choices.map((choice) => choice.index), [0, 1, 2, 3]);
   assert.deepEqual(two.choices[0].token_ids, one.choices[0].token_ids);
   let text = "";
-  for await (const chunk of await client.completions.create({ ...request, stream: true })) text += chunk.choices[0].text;
+  const stream = await client.completions.create({ ...request, stream: true });
+  for await (const chunk of stream) text += chunk.choices[0].text;
   assert.equal(text, one.choices[0].text);
 });
 
