@@ -13,8 +13,8 @@ constexpr int64_t kDepthBytes = 1024;
 // Lanes of A and of B that are packed at once: by all threads together (2 MiB each), or by one worker alone.
 constexpr int64_t kSharedLanes = 2048;
 constexpr int64_t kWorkerLanesA = 192, kWorkerLanesB = 512;
-// What one thread multiplies at a time, about 60 us: 96 KiB of packed rows pass by 256 KiB of packed columns, which
-// stay in the second cache.
+// What one thread multiplies at a time, about 60 us: 96 KiB of packed rows pass by 256 KiB of packed columns,
+// which stay in the second cache.
 constexpr int64_t kUnitRows = 96, kUnitCols = 256;
 constexpr int64_t kUnitPack = 96;  // lanes one thread packs at a time
 

@@ -25,8 +25,8 @@ class HeadForward {
   /// out: [T][v] and lse: [T], of this head, their rows `out_stride` and `lse_stride` apart.
   void Run(T* out, int64_t out_stride, T* lse, int64_t lse_stride) {
     PackKeys();
-    for (int64_t t = 0; t < rows_; t += kQueryTile) {
-      const int64_t count = std::min(kQueryTile, rows_ - t);
+    for (int64_t t = 0, count = 0; t < rows_; t += count) {
+      count = TileQueries(first_, t, rows_);
       AttendQueries(t, count, out + t * out_stride, out_stride);
       for (int64_t i = 0; i < count; ++i) {
         row_.scale(T{1} / m_.sum[i], s_.value, out + (t + i) * out_stride);

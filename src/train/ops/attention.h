@@ -15,9 +15,9 @@ struct AttentionShape {
   double scale = 1;                       // ModelConfig::SoftmaxScale()
 };
 
-/// Scores and probabilities come in tiles of fixed size, softmax is taken online. Products round their
-/// factors (queries, keys, values, probabilities) as ctx.compute says; sums, maxima and exponentials are in
-/// T.
+/// Scores and probabilities come in tiles that end with a document at the latest; softmax is taken online.
+/// Products round their factors (queries, keys, values, probabilities) as ctx.compute says; sums, maxima and
+/// exponentials are in T.
 ///
 /// q: [T, H * (n + r)], each head nope first, rope rotated; kv: [T, H * (n + v)], each head key first; k_pe:
 /// [T, r], rotated, shared by the heads. first: [T], the first row that a token may see (its document's),

@@ -24,8 +24,8 @@ class HeadBackward {
     PackKeys();
     std::fill_n(m_.dk, rows_ * width(), T{0});
     std::fill_n(m_.dv, rows_ * s_.value, T{0});
-    for (int64_t t = 0; t < rows_; t += kQueryTile) {
-      const int64_t count = std::min(kQueryTile, rows_ - t);
+    for (int64_t t = 0, count = 0; t < rows_; t += count) {
+      count = TileQueries(first_, t, rows_);
       for (int64_t i = 0; i < count; ++i) m_.delta[i] = row_.dot(dout.row(t + i), out.row(t + i), s_.value);
       BackQueries(t, count, lse, dout, dq.row(t), dq.stride);
     }

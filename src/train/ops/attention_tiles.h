@@ -103,6 +103,14 @@ PackSource<T> Transposed(const PackSource<T>& x) {
   return {x.data, x.stride, x.depth, x.lanes, !x.depth_contiguous};
 }
 
+/// Queries of the tile that begins at t: of one document, so that its keys are no other's.
+inline int64_t TileQueries(const int32_t* first, int64_t t, int64_t rows) {
+  const int64_t most = std::min(kQueryTile, rows - t);
+  int64_t count = 1;
+  while (count < most && first[t + count] == first[t]) ++count;
+  return count;
+}
+
 /// A tile's keys that query t sees, counted from the tile's first key: [begin, end), empty if begin >= end.
 struct Seen {
   int64_t begin, end;
