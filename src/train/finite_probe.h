@@ -4,8 +4,8 @@
 #include <cmath>
 #include <string>
 
-#include "train/model/layer_context.h"
-#include "train/model/parameters.h"
+#include "train/layers/layer_context.h"
+#include "train/layers/parameters.h"
 
 namespace hadal::train {
 

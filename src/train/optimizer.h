@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "train/model/parameters.h"
+#include "train/layers/parameters.h"
 
 namespace hadal::train {
 

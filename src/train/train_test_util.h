@@ -3,7 +3,7 @@
 
 #include "base/rng.h"
 #include "model/config.h"
-#include "train/model/micro_batch.h"
+#include "train/layers/micro_batch.h"
 #include "train/trainer.h"
 
 namespace hadal::train {

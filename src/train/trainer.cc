@@ -211,6 +211,8 @@ Result<StepReport> Trainer<T>::Losses(const StepWeights& weights) {
   const auto mean = [](double sum, int64_t count) { return count > 0 ? sum / static_cast<double>(count) : 0; };
   StepReport report;
   report.step = step_;
+  report.main_targets = counts[0];
+  report.mtp_targets = counts[1];
   report.loss = mean(values[0], counts[0]);
   report.mtp_loss = mean(values[1], counts[1]);
   const double unit = weights.balance * static_cast<double>(sequences_);

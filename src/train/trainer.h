@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "train/model/stage.h"
+#include "train/layers/stage.h"
 #include "train/optimizer.h"
 #include "train/pipeline.h"
 #include "train/schedule.h"
@@ -38,7 +38,8 @@ struct StepReport {
   double accuracy = 0, mtp_accuracy = 0;  // share of targets with the highest logit
   double gradient_norm = 0, learning_rate = 0, loss_scale = 1;
   bool skipped = false;         // FP16: a gradient overflowed, nothing was changed
-  int64_t tokens = 0;           // of all replicas
+  int64_t tokens = 0;           // of all replicas, filling included
+  int64_t main_targets = 0, mtp_targets = 0;
   double dropped_share = 0;     // of routed copies, beyond capacity
   double load_imbalance = 0;    // the busiest expert's tokens over the mean, worst layer; 0 without experts
   int64_t bytes_reduced = 0, bytes_uncompressed = 0;  // of gradients, all ranks

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "train/data/epoch_plan.h"
-#include "train/model/micro_batch.h"
+#include "train/layers/micro_batch.h"
 
 namespace hadal::train {
 
