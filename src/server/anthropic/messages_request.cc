@@ -5,7 +5,6 @@
 #include "engine/stop_strings.h"
 #include "server/anthropic/content.h"
 #include "server/anthropic/tools.h"
-#include "server/api/tool_prompt.h"
 
 namespace hadal::anthropic {
 namespace {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "server/api/tool_prompt.h"
 #include "server/openai/chat_request.h"
 #include "server/openai/openai_test_util.h"
 #include "text/test_tokenizers.h"

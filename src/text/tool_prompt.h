@@ -10,7 +10,7 @@
 #include "text/jinja/value.h"
 #include "text/output_parser.h"
 
-namespace hadal::api {
+namespace hadal {
 
 /// Whether the template has a variable of that name.
 bool TemplateKnows(std::string_view source, std::string_view variable);
@@ -22,4 +22,4 @@ bool TemplateKnows(std::string_view source, std::string_view variable);
 Result<std::string> DescribeTools(const std::vector<jinja::Value>& tools, ToolCallFormat format,
                                   const std::function<std::string(std::string)>& quote);
 
-}  // namespace hadal::api
+}  // namespace hadal

@@ -1,10 +1,10 @@
-#include "server/api/tool_prompt.h"
+#include "text/tool_prompt.h"
 
 #include <ctime>
 
 #include "text/jinja/text_form.h"
 
-namespace hadal::api {
+namespace hadal {
 namespace {
 
 constexpr std::string_view kV31Format =
@@ -68,4 +68,4 @@ Result<std::string> DescribeTools(const std::vector<jinja::Value>& tools, ToolCa
   return text;
 }
 
-}  // namespace hadal::api
+}  // namespace hadal

@@ -1,12 +1,12 @@
-#include "server/api/chat_prompt.h"
+#include "text/chat_prompt.h"
 
 #include <algorithm>
 #include <map>
 
-#include "server/api/tool_prompt.h"
+#include "text/tool_prompt.h"
 #include "text/utf8.h"
 
-namespace hadal::api {
+namespace hadal {
 namespace {
 
 using jinja::Value;
@@ -102,16 +102,17 @@ Value Quoted(const Value& value, const Quoter& quoter) {
 }
 
 /// The template's variables. Without a system message, one is made for the tools that need it.
-Result<Value> Variables(const ApiContext& api, const Chat& chat, const Quoter& quoter) {
+Result<Value> Variables(const ChatStyle& style, const Chat& chat, const Quoter& quoter,
+                        bool generation_prompt) {
   jinja::Dict variables;
   for (const auto& [name, value] : chat.variables) variables.Set(Text(name), Quoted(value, quoter));
   std::string described;
-  if (!chat.tools.empty() && TemplateKnows(api.chat_template->source(), "tools")) {
+  if (!chat.tools.empty() && TemplateKnows(style.chat_template.source(), "tools")) {
     std::vector<Value> tools;
     for (const Value& tool : chat.tools) tools.push_back(Quoted(tool, quoter));
     variables.Set(Text("tools"), List(std::move(tools)));
   } else if (!chat.tools.empty()) {
-    ASSIGN_OR_RETURN(described, DescribeTools(chat.tools, api.format.tools,
+    ASSIGN_OR_RETURN(described, DescribeTools(chat.tools, style.format.tools,
                                               [&](std::string text) { return quoter.Quote(text); }));
   }
   std::vector<Value> messages;
@@ -123,13 +124,14 @@ Result<Value> Variables(const ApiContext& api, const Chat& chat, const Quoter& q
     messages.push_back(MessageValue(message, quoter, takes_tools ? "\n\n" + described : std::string()));
   }
   variables.Set(Text("messages"), List(std::move(messages)));
-  variables.Set(Text("add_generation_prompt"), Value::Bool(true));
+  variables.Set(Text("add_generation_prompt"), Value::Bool(generation_prompt));
   return Object(std::move(variables));
 }
 
-Result<std::string> Render(const ApiContext& api, const Chat& chat, const Quoter& quoter) {
-  ASSIGN_OR_RETURN(const Value variables, Variables(api, chat, quoter));
-  return api.chat_template->Render(variables);
+Result<std::string> Render(const ChatStyle& style, const Chat& chat, const Quoter& quoter,
+                           bool generation_prompt) {
+  ASSIGN_OR_RETURN(const Value variables, Variables(style, chat, quoter, generation_prompt));
+  return style.chat_template.Render(variables);
 }
 
 /// Two characters that do not occur in `text`.
@@ -145,16 +147,10 @@ Result<Quoter> ChooseMarks(std::string_view text) {
   return Quoter{free[0], free[1]};
 }
 
-/// A stretch of the rendered text, and whether it came from the chat's strings.
-struct Part {
-  std::string_view text;
-  bool quoted = false;
-};
-
 /// `marked` cut at its marks; nothing if they don't come in pairs, or the text between them is not `plain`.
-std::optional<std::vector<Part>> CutAtMarks(std::string_view marked, const Quoter& quoter,
+std::optional<std::vector<RenderedChat::Part>> CutAtMarks(std::string_view marked, const Quoter& quoter,
                                             std::string_view plain) {
-  std::vector<Part> parts;
+  std::vector<RenderedChat::Part> parts;
   size_t length = 0;
   bool quoted = false;
   while (true) {
@@ -162,8 +158,8 @@ std::optional<std::vector<Part>> CutAtMarks(std::string_view marked, const Quote
     const std::string_view text = marked.substr(0, end);
     if (text.find(quoted ? quoter.open : quoter.close) != text.npos) return std::nullopt;
     if (plain.substr(std::min(length, plain.size()), text.size()) != text) return std::nullopt;
+    if (!text.empty()) parts.push_back({length, text.size(), quoted});
     length += text.size();
-    if (!text.empty()) parts.push_back({text, quoted});
     if (end == marked.npos) break;
     marked.remove_prefix(end + quoter.open.size());
     quoted = !quoted;
@@ -172,13 +168,12 @@ std::optional<std::vector<Part>> CutAtMarks(std::string_view marked, const Quote
   return parts;
 }
 
-/// Encodes parts as one text in which added tokens are recognised outside of quotes only.
 class PartEncoder {
  public:
   explicit PartEncoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
-  Result<std::vector<int32_t>> Encode(const std::vector<Part>& parts) {
-    for (const Part& part : parts) {
+  Result<std::vector<int32_t>> Encode(const std::vector<ChatPart>& parts) {
+    for (const ChatPart& part : parts) {
       if (part.quoted) {
         pending_ += part.text;
       } else {
@@ -264,19 +259,39 @@ Status RefuseAddedTokens(const Tokenizer& tokenizer, const Chat& chat) {
 
 }  // namespace
 
-Result<ChatPrompt> EncodeChat(const ApiContext& api, const Chat& chat) {
-  ChatPrompt prompt;
-  ASSIGN_OR_RETURN(prompt.text, Render(api, chat, {}));
-  ASSIGN_OR_RETURN(const Quoter quoter, ChooseMarks(prompt.text));
-  const Result<std::string> marked = Render(api, chat, quoter);
-  const auto parts = marked ? CutAtMarks(*marked, quoter, prompt.text) : std::nullopt;
-  if (parts) {
-    ASSIGN_OR_RETURN(prompt.ids, PartEncoder(api.tokenizer).Encode(*parts));
-    return prompt;
+std::vector<ChatPart> RenderedChat::Within(size_t begin, size_t end) const {
+  std::vector<ChatPart> within;
+  for (const Part& part : parts) {
+    const size_t first = std::max(begin, part.begin), last = std::min(end, part.begin + part.length);
+    if (first < last) within.push_back({std::string_view(text).substr(first, last - first), part.quoted});
   }
-  RETURN_IF_ERROR(RefuseAddedTokens(api.tokenizer, chat));
-  ASSIGN_OR_RETURN(prompt.ids, api.tokenizer.Encode(prompt.text));
-  return prompt;
+  return within;
 }
 
-}  // namespace hadal::api
+Result<RenderedChat> RenderChat(const ChatStyle& style, const Chat& chat, bool generation_prompt) {
+  RenderedChat rendered;
+  ASSIGN_OR_RETURN(rendered.text, Render(style, chat, {}, generation_prompt));
+  ASSIGN_OR_RETURN(const Quoter quoter, ChooseMarks(rendered.text));
+  const Result<std::string> marked = Render(style, chat, quoter, generation_prompt);
+  auto parts = marked ? CutAtMarks(*marked, quoter, rendered.text) : std::nullopt;
+  if (parts) {
+    rendered.parts = *std::move(parts);
+    return rendered;
+  }
+  RETURN_IF_ERROR(RefuseAddedTokens(style.tokenizer, chat));
+  rendered.parts = {{0, rendered.text.size(), false}};
+  return rendered;
+}
+
+Result<std::vector<int32_t>> EncodeParts(const Tokenizer& tokenizer, const std::vector<ChatPart>& parts) {
+  return PartEncoder(tokenizer).Encode(parts);
+}
+
+Result<ChatPrompt> EncodeChat(const ChatStyle& style, const Chat& chat) {
+  ASSIGN_OR_RETURN(RenderedChat rendered, RenderChat(style, chat, /*generation_prompt=*/true));
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids,
+                   EncodeParts(style.tokenizer, rendered.Within(0, rendered.text.size())));
+  return ChatPrompt{std::move(rendered.text), std::move(ids)};
+}
+
+}  // namespace hadal
