@@ -18,6 +18,7 @@ Result<ApiContext> MakeApiContext(const Path& model_dir, const ModelConfig& conf
   }
   api.stop_ids = config.eos_token_ids;
   api.bos = static_cast<int32_t>(config.bos_token_id);
+  ASSIGN_OR_RETURN(api.vocabulary, grammar::Vocabulary::Create(api.tokenizer, api.stop_ids));
   return api;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/engine_loop.h"
+#include "engine/grammar/vocabulary.h"
 #include "server/http_types.h"
 #include "text/chat_template.h"
 #include "text/output_parser.h"
@@ -55,6 +56,7 @@ struct ApiContext {
   SamplingParams defaults = {};  // what a request does not say: temperature, top_p, top_k, ...
   int64_t max_choices = 128;     // prompts times n of one call
   Backend* backend = nullptr;
+  std::shared_ptr<const grammar::Vocabulary> vocabulary = {};  // the tokenizer's, less stop_ids; never null
 
   /// Runs a task soon on another thread; used for bodies above kInlineBodyBytes, whose tokenization would
   /// hold up the server's thread. Empty: everything runs where the handler is called.

@@ -1,5 +1,7 @@
 #include "server/api/call.h"
 
+#include "engine/grammar/token_mask.h"
+
 #include <algorithm>
 
 #include "server/api/random_hex.h"
@@ -152,6 +154,9 @@ GenerationRequest Call::RequestFor(size_t index) {
                           plan_.options.stop_token_ids.end());
   request.priority = plan_.options.priority;
   request.logprobs = plan_.options.logprobs;
+  if (plan_.form)
+    request.constraint =
+        std::make_shared<grammar::GrammarConstraint>(api_.vocabulary, plan_.form, request.stop_ids);
   request.deliver = [call = shared_from_this(), index](const TokenEvent& event, const Usage& usage) {
     call->Deliver(index, event, usage);
   };

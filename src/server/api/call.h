@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/grammar/program.h"
 #include "server/api/api_context.h"
 #include "server/api/choice_text.h"
 #include "server/api/generation_options.h"
@@ -26,6 +27,7 @@ struct CallPlan {
   };
   std::vector<Prompt> prompts = {};  // each answered options.n times; choice i of a prompt has seed + i
   std::shared_ptr<const Identity> identity = {};  // whose call it is; may be null
+  std::shared_ptr<const grammar::Program> form = {};  // that each choice is held to; null: none
 };
 
 /// Starts the call and returns; the response is written as tokens come, from the engine's thread. When a

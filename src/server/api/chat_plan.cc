@@ -1,5 +1,7 @@
 #include "server/api/chat_plan.h"
 
+#include "server/api/structured_output.h"
+
 namespace hadal::api {
 
 ApiResult<ChatPrompt> EncodeClientsChat(const ApiContext& api, const Chat& chat) {
@@ -18,6 +20,7 @@ ApiResult<CallPlan> PlanChatCall(const ApiContext& api, GenerationOptions option
   ASSIGN_OR_RETURN(const int64_t max_tokens,
                    FitMaxTokens(plan.options.sampling.max_tokens, 0, prompt.ids.size(), api));
   plan.prompts.push_back({std::move(prompt.ids), max_tokens, {}});
+  ASSIGN_OR_RETURN(plan.form, CompileOutput(api, plan.options, ThinkingAfter(api.format, prompt.text)));
   return plan;
 }
 

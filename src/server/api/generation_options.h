@@ -7,6 +7,7 @@
 
 #include "server/api/api_context.h"
 #include "server/api/json_fields.h"
+#include "server/api/output_spec.h"
 
 namespace hadal::api {
 
@@ -19,6 +20,7 @@ struct GenerationOptions {
   bool stream = false;
   bool include_usage = false;  // in the stream
   bool return_token_ids = false;
+  OutputSpec output = {};  // the form of the answer
 };
 
 /// 404 if `model` is not the one that is served, 400 if it is missing.

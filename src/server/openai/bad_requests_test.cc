@@ -139,30 +139,63 @@ TEST(BadRequests, Stops) {
   RefuseField(api, R"("stop": 1)", "'stop' must be a string or an array", "stop");
 }
 
-TEST(BadRequests, StructuredOutputIsRefusedByName) {
+TEST(BadRequests, FormsOfTheAnswer) {
   Api api;
-  RefuseField(api, R"("guided_regex": "foo**")", "'guided_regex' asks for structured output", "guided_regex");
-  RefuseField(api, R"("guided_regex": "(a+)+$")", "'guided_regex' asks for structured output",
+  // Other engines' names are named, and never run.
+  RefuseField(api, R"("guided_regex": "foo**")", "'guided_regex' is not supported; use 'response_format'",
               "guided_regex");
+  RefuseField(api, R"("guided_regex": "(a+)+$")", "'guided_regex' is not supported", "guided_regex");
   RefuseField(api, R"("structured_outputs": {"regex": "(x+x+)+y"})", "'structured_outputs'",
               "structured_outputs");
   RefuseField(api, R"("structured_outputs": {"json_object": false})", "'structured_outputs'",
               "structured_outputs");
-  RefuseField(api, R"("grammar": "root ::= \"a\"")", "'grammar'", "grammar");
-  RefuseField(api, R"("response_format": {"type": "json_schema", "json_schema": ""})", "'json_schema'",
-              "response_format");
-  RefuseField(api, R"("response_format": {"type": "json_object"})", "'json_object'", "response_format");
-  RefuseField(api, R"("response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}})",
-              "'json_schema'", "response_format");
-  RefuseField(api, R"("response_format": {"type": "yaml"})", "is 'yaml', expected 'text'");
+  RefuseField(api, R"("response_format": {"type": "yaml"})", "is 'yaml', expected 'text'",
+              "response_format.type");
   RefuseField(api, R"("response_format": "text")", "must be an object", "response_format");
   RefuseField(api, R"("response_format": {})", "expected 'text'");
+  RefuseField(api, R"("response_format": {"type": "json_schema", "json_schema": ""})", "must be an object",
+              "response_format.json_schema");
+  RefuseField(api, R"("response_format": {"type": "json_schema"})", "'response_format.json_schema' is missing");
+  RefuseField(api, R"("response_format": {"type": "json_schema", "json_schema": {"name": "a"}})",
+              "'response_format.json_schema.schema' is missing", "response_format.json_schema.schema");
+  RefuseField(api, R"("response_format": {"type": "json_object"}, "ignore_eos": true)", "ignore_eos",
+              "ignore_eos");
+  RefuseField(api, R"("response_format": {"type": "json_object"}, "grammar": "root ::= \"a\"")",
+              "both say what the answer is", "grammar");
+  RefuseField(api, R"("grammar": "root ::= \"a\"\nroot ::= [")", "line 2, column 1", "grammar");
+  RefuseField(api, R"("grammar": "start ::= \"a\"")", "has no rule 'root'", "grammar");
+  RefuseField(api, R"("grammar": "root ::= root \"a\"")", "'root' is left-recursive", "grammar");
+  RefuseField(api, R"("grammar": "root ::= ((\"a\"{9999}){9999}){9999}")", "the grammar is too large", "grammar");
+  RefuseField(api, R"("grammar": "root ::= <|nothing|>")", "has no token '<|nothing|>'", "grammar");
+  RefuseField(api, R"("grammar": 5)", "must be a string", "grammar");
   // A malformed schema after one that would be valid.
   RefuseField(
       api,
       R"("guided_json": {"type": "object"}, "response_format": {"type": "json_schema", "json_schema": [)",
       "JSON");
   EXPECT_EQ(api.Chat(Hello(R"(, "response_format": {"type": "text"})"))->status, 0) << "goes to the engine";
+}
+
+TEST(BadRequests, Schemas) {
+  Api api;
+  const auto refuse = [&](const std::string& schema, const std::string& part) {
+    RefuseField(api, R"("response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": )" + schema + "}}",
+                part, "response_format.json_schema.schema");
+  };
+  refuse(R"({"$ref": "#"})", "is left-recursive");
+  refuse(R"({"$ref": "https://example.com/a"})", "only references within it");
+  refuse(R"({"properties": {"a": {"not": {}}}})", "keyword 'not' at /properties/a/not is not supported");
+  refuse(R"({"type": "string", "pattern": "foo**"})", "'pattern' at /pattern has two quantifiers");
+  refuse(R"({"type": "string", "pattern": "(?=a)"})", "is not supported");
+  refuse(R"("a string")", "must be an object");
+  refuse(R"({"type": "strong"})", "'strong', which is no type");
+  refuse(R"({"type": "array", "items": {"type": "string", "minLength": 100000}, "minItems": 100000})",
+         "the grammar is too large");
+  EXPECT_EQ(api.Chat(Hello(
+                R"(, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object", "properties": {"a": {"$ref": "#"}}}}})"))
+                ->status,
+            0)
+      << "a reference to itself that ends";
 }
 
 TEST(BadRequests, Tools) {
@@ -179,14 +212,17 @@ TEST(BadRequests, Tools) {
   RefuseField(api, tools(R"({"name": "f g"})"), "must be 1 to 64 letters", "tools[0].function.name");
   RefuseField(api, tools(R"({})"), "must be 1 to 64 letters");
   RefuseField(api, tools(R"({"name": "f", "parameters": "{}"})"), "must be an object");
-  RefuseField(api, tools(R"({"name": "f", "strict": true})"), "structured output",
-              "tools[0].function.strict");
+  RefuseField(api, tools(R"({"name": "f", "strict": true, "parameters": {"not": {}}})"), "keyword 'not' at /not",
+              "tools[0].function.parameters");
   RefuseField(api, R"("tools": {})", "'tools' must be an array", "tools");
   RefuseField(api, R"("tools": [{"type": "code"}])", "must be 'function'", "tools[0].type");
-  RefuseField(api, R"("tool_choice": "required")", "forces a call", "tool_choice");
-  RefuseField(api, R"("tool_choice": {"type": "function", "function": {"name": "f"}})", "forces a call",
+  RefuseField(api, R"("tool_choice": "required")", "there are no tools", "tool_choice");
+  RefuseField(api, R"("tool_choice": {"type": "function", "function": {"name": "f"}})", "names 'f', which is not among",
               "tool_choice");
-  RefuseField(api, R"("tool_choice": "maybe")", "must be 'auto' or 'none'", "tool_choice");
+  RefuseField(api, tools(R"({"name": "f"})") + R"(, "tool_choice": {"type": "function", "function": {"name": "g"}})",
+              "names 'g', which is not among", "tool_choice");
+  RefuseField(api, R"("tool_choice": {"type": "function"})", "'tool_choice' must be", "tool_choice");
+  RefuseField(api, R"("tool_choice": "maybe")", "'tool_choice' must be 'auto', 'none', 'required'", "tool_choice");
   RefuseField(api, R"("functions": [])", "use 'tools'", "functions");
   std::string many = R"({"type": "function", "function": {"name": "f"}})";
   for (int i = 1; i < 129; ++i) many += R"(,{"type": "function", "function": {"name": "f"}})";

@@ -158,6 +158,7 @@ ApiResult<ChatRequest> ReadChatRequest(const Fields& fields, const ApiContext& a
   ASSIGN_OR_RETURN(request.options, ReadGenerationOptions(fields, api));
   RETURN_IF_ERROR(ReadLogprobs(fields, request.options.logprobs));
   ASSIGN_OR_RETURN(request.chat, ReadChat(fields, api));
+  RETURN_IF_ERROR(ReadToolForm(fields, request.options.output));
   return request;
 }
 

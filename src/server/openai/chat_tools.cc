@@ -11,10 +11,6 @@ ApiStatus CheckFunction(const Fields& function) {
   RETURN_IF_ERROR(function.Take("description", description));
   bool strict = false;
   RETURN_IF_ERROR(function.Take("strict", strict));
-  if (strict)
-    return BadField(function.Place("strict"),
-                    "'{}' asks for structured output, which this server does not have",
-                    function.Place("strict"));
   return CheckToolSchema(function, "parameters");
 }
 
@@ -30,25 +26,42 @@ ApiStatus CheckTool(Json tool, std::string place) {
   return CheckFunction(described);
 }
 
-/// Whether tools may be called: "auto", the default, or "none".
-ApiResult<bool> ReadToolChoice(const Fields& fields) {
+struct ToolChoice {
+  bool may_call = true, must_call = false;
+  std::string name = {};  // of the one function to be called
+};
+
+/// "auto", the default, "none", "required", or a function's name.
+ApiResult<ToolChoice> ReadToolChoice(const Fields& fields) {
   const Json* found = fields.Find("tool_choice");
-  if (!found) return true;
+  if (!found) return ToolChoice{};
   std::string_view choice;
-  const bool is_text = !found->get(choice);
-  if (is_text && choice == "auto") return true;
-  if (is_text && choice == "none") return false;
-  if ((is_text && choice == "required") || found->is_object())
-    return BadField("tool_choice",
-                    "a 'tool_choice' that forces a call asks for structured output, which this server "
-                    "does not have; 'auto' and 'none' are supported");
-  return BadField("tool_choice", "'tool_choice' must be 'auto' or 'none'");
+  if (!found->get(choice)) {
+    if (choice == "auto") return ToolChoice{};
+    if (choice == "none") return ToolChoice{.may_call = false};
+    if (choice == "required") return ToolChoice{.must_call = true};
+  } else if (found->is_object()) {
+    ASSIGN_OR_RETURN(const Fields named, Fields::Of(*found, "tool_choice"));
+    std::string type;
+    RETURN_IF_ERROR(named.Take("type", type));
+    const Json* function = named.Find("function");
+    if (type == "function" && function) {
+      ASSIGN_OR_RETURN(const Fields called, Fields::Of(*function, "tool_choice.function"));
+      ToolChoice made{.must_call = true};
+      RETURN_IF_ERROR(called.Take("name", made.name));
+      if (made.name.empty()) return BadField("tool_choice.function.name", "'tool_choice.function.name' is missing");
+      return made;
+    }
+  }
+  return BadField("tool_choice",
+                  "'tool_choice' must be 'auto', 'none', 'required' or a function: "
+                  "{{\"type\": \"function\", \"function\": {{\"name\": ...}}}}");
 }
 
 }  // namespace
 
 ApiResult<std::vector<jinja::Value>> ReadTools(const Fields& fields) {
-  ASSIGN_OR_RETURN(const bool may_call, ReadToolChoice(fields));
+  ASSIGN_OR_RETURN(const ToolChoice choice, ReadToolChoice(fields));
   std::vector<jinja::Value> tools;
   const Json* found = fields.Find("tools");
   if (!found) return tools;
@@ -60,8 +73,39 @@ ApiResult<std::vector<jinja::Value>> ReadTools(const Fields& fields) {
     ASSIGN_OR_RETURN(jinja::Value tool, ToTemplateValue(item));
     tools.push_back(std::move(tool));
   }
-  if (!may_call) tools.clear();
+  if (!choice.may_call) tools.clear();
   return tools;
+}
+
+ApiStatus ReadToolForm(const Fields& fields, OutputSpec& spec) {
+  ASSIGN_OR_RETURN(const ToolChoice choice, ReadToolChoice(fields));
+  bool parallel = true;
+  RETURN_IF_ERROR(fields.Take("parallel_tool_calls", parallel));
+  const Json* found = fields.Find("tools");
+  simdjson::dom::array items;
+  if (found && choice.may_call && !found->get(items)) {
+    for (const Json item : items) {
+      const std::string place = fmt::format("tools[{}].function", spec.tools.size());
+      ASSIGN_OR_RETURN(const Fields tool, Fields::Of(item));
+      ASSIGN_OR_RETURN(const Fields function, Fields::Of(*tool.Find("function"), place));
+      OutputSpec::Tool made{.name = {}, .place = function.Place("parameters")};
+      RETURN_IF_ERROR(function.Take("name", made.name));
+      RETURN_IF_ERROR(function.Take("strict", made.strict));
+      if (const Json* parameters = function.Find("parameters")) made.parameters = *parameters;
+      spec.tools.push_back(std::move(made));
+    }
+  }
+  if (!choice.name.empty()) {
+    std::erase_if(spec.tools, [&](const OutputSpec::Tool& tool) { return tool.name != choice.name; });
+    if (spec.tools.empty())
+      return BadField("tool_choice", "'tool_choice' names '{}', which is not among the tools",
+                      choice.name.substr(0, 64));
+  }
+  if (choice.must_call && spec.tools.empty())
+    return BadField("tool_choice", "'tool_choice' asks for a call, and there are no tools");
+  spec.must_call = choice.must_call;
+  spec.one_call = !spec.tools.empty() && (!parallel || !choice.name.empty());
+  return {};
 }
 
 }  // namespace hadal::openai

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "engine/stop_strings.h"
+#include "server/openai/response_format.h"
 
 namespace hadal::openai {
 namespace {
@@ -12,16 +13,8 @@ namespace {
 // 2^31 levels are more than any scheme of priorities needs.
 constexpr int64_t kMaxPriority = (int64_t{1} << 31) - 1;
 
-constexpr std::string_view kStructured[] = {"grammar",       "guided_json",    "guided_regex",
-                                            "guided_choice", "guided_grammar", "structured_outputs"};
-
 /// Fields that would change the answer, so that ignoring them would be a lie.
 ApiStatus RefuseUnsupported(const Fields& fields) {
-  for (const std::string_view name : kStructured) {
-    if (fields.Find(name))
-      return BadField(std::string(name), "'{}' asks for structured output, which this server does not have",
-                      name);
-  }
   if (fields.Find("chat_template"))
     return BadField("chat_template", "'chat_template' is the server's own and cannot be given by a request");
   if (fields.Find("prompt_logprobs"))
@@ -31,22 +24,6 @@ ApiStatus RefuseUnsupported(const Fields& fields) {
     return BadField("functions",
                     "'functions' and 'function_call' are not supported; use 'tools' and 'tool_choice'");
   return {};
-}
-
-ApiStatus ReadResponseFormat(const Fields& fields) {
-  const Json* found = fields.Find("response_format");
-  if (!found) return {};
-  ASSIGN_OR_RETURN(const Fields format, Fields::Of(*found, "response_format"));
-  std::string type;
-  RETURN_IF_ERROR(format.Take("type", type));
-  if (type == "text") return {};
-  if (type == "json_object" || type == "json_schema")
-    return BadField("response_format",
-                    "response_format '{}' asks for structured output, which this server does not "
-                    "have; only 'text' is supported",
-                    type);
-  return BadField("response_format.type", "'response_format.type' is '{}', expected 'text'",
-                  type.substr(0, 64));
 }
 
 ApiStatus ReadStop(const Fields& fields, std::vector<std::string>& stops) {
@@ -137,8 +114,8 @@ ApiStatus ReadStreaming(const Fields& fields, GenerationOptions& options) {
 
 ApiResult<GenerationOptions> ReadGenerationOptions(const Fields& fields, const ApiContext& api) {
   RETURN_IF_ERROR(RefuseUnsupported(fields));
-  RETURN_IF_ERROR(ReadResponseFormat(fields));
   GenerationOptions options;
+  RETURN_IF_ERROR(ReadResponseFormat(fields, options.output));
   options.sampling = api.defaults;
   RETURN_IF_ERROR(ReadSampling(fields, api, options.sampling));
   RETURN_IF_ERROR(ReadMaxTokens(fields, options.sampling.max_tokens));

@@ -7,6 +7,7 @@
 #include "server/api/chat_plan.h"
 #include "server/api/handlers.h"
 #include "server/api/random_hex.h"
+#include "server/api/structured_output.h"
 #include "server/openai/chat_request.h"
 #include "server/openai/completion_request.h"
 #include "server/openai/error_reply.h"
@@ -46,6 +47,7 @@ ApiResult<CallPlan> PlanCompletion(const ApiContext& api, const Fields& fields) 
     plan.prompts.push_back({std::move(request.prompts[i]), max_tokens,
                             request.echoes.empty() ? std::string() : std::move(request.echoes[i])});
   }
+  ASSIGN_OR_RETURN(plan.form, CompileOutput(api, plan.options, Thinking::kNone));
   plan.response = MakeCompletionResponse(ResponseOptions(api, plan.options, "cmpl"), api.tokenizer);
   return plan;
 }
