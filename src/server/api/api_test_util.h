@@ -141,6 +141,7 @@ class TestApi {
     context.format = DetectOutputFormat(context.chat_template->source());
     context.context = 4096;
     context.stop_ids = {1};
+    context.vocabulary = grammar::Vocabulary::Create(context.tokenizer, context.stop_ids).value();
     context.bos = 0;
     context.backend = &backend;
     routes = make_routes(context);
