@@ -188,7 +188,7 @@ void EngineLoop::Drain(std::chrono::milliseconds limit) {
   HADAL_CHECK(std::this_thread::get_id() != thread_.get_id(), "the engine thread would wait for itself");
   std::unique_lock lock(mutex_);
   draining_ = true;
-  const auto none_left = [&] { return live_.empty(); };
+  const auto none_left = [&] { return live_.empty() && !working_; };
   // A wait of no time would let the lock go all the same.
   if (none_left() || (limit.count() > 0 && emptied_.wait_for(lock, limit, none_left))) return;
   CancelAll();
@@ -208,7 +208,7 @@ void EngineLoop::CancelAll() {
 LoopStats EngineLoop::stats() const {
   std::lock_guard lock(mutex_);
   LoopStats stats = stats_;
-  stats.work_pending = !live_.empty();
+  stats.work_pending = !live_.empty() || working_;
   stats.waiting = static_cast<int64_t>(live_.size()) - stats.running;
   stats.seconds_since_progress = stats.work_pending ? Seconds(Clock::now() - progress_) : 0;
   return stats;
@@ -226,10 +226,13 @@ bool EngineLoop::Receive() {
   bool stop;
   {
     std::unique_lock lock(mutex_);
+    working_ = false;
+    if (live_.empty()) emptied_.notify_all();
     wake_.wait(lock,
                [&] { return stopping_ || !scheduler_.empty() || !inbox_.empty() || !cancels_.empty(); });
     stop = stopping_;
     if (stop) CancelAll();
+    working_ = true;
     std::swap(arrived_, inbox_);
     std::swap(doomed_, cancels_);
   }
@@ -293,6 +296,7 @@ void EngineLoop::MarkStarted(const StepPlan& plan, Clock::time_point now) {
 
 /// Notes where the step's requests stand, and has tokens guessed where the plan has room for them.
 void EngineLoop::BeginStep(const StepPlan& plan) {
+  accepted_ = 0;
   stepping_.clear();
   for (size_t i = 0; i < plan.slices.size(); ++i) {
     LiveRequest& request = static_cast<LiveRequest&>(*plan.requests[i]);
@@ -337,14 +341,14 @@ void EngineLoop::Draw(View<const float> logits) {
 
 /// Delivers what was drawn; drawing_ keeps the requests whose guess number `round` was right.
 void EngineLoop::Deliver(size_t round) {
-  int64_t tokens = 0, accepted = 0;
+  int64_t tokens = 0;
   size_t kept = 0;
   for (LiveRequest* request : drawing_) {
     request->Accept(context_);
     const int32_t token = request->event.token;
     const bool right = static_cast<int64_t>(round) < request->guessed && request->guesses[round] == token;
     tokens += token >= 0;
-    accepted += right;
+    accepted_ += right;
     if (request->event.finished) {
       Retire(*request);
       continue;
@@ -357,7 +361,6 @@ void EngineLoop::Deliver(size_t round) {
   drawing_.resize(kept);
   std::lock_guard lock(mutex_);
   stats_.generated_tokens += tokens;
-  stats_.accepted_tokens += accepted;
 }
 
 /// Requests that a delivery has ended get no further token.
@@ -389,7 +392,6 @@ void EngineLoop::Retire(LiveRequest& request) {
   live_.erase(found);
   ++stats_.finished_requests;
   CountBlocks();
-  if (live_.empty()) emptied_.notify_all();
 }
 
 /// With the mutex held.
@@ -406,6 +408,7 @@ void EngineLoop::Publish(const StepPlan& plan, double seconds, bool succeeded) {
   stats_.preemptions += plan.preempted;
   if (succeeded) stats_.prefill_tokens += plan.prefill_tokens;
   if (succeeded) stats_.drafted_tokens += plan.draft_tokens;
+  stats_.accepted_tokens += accepted_;
   stats_.last_step_requests = static_cast<int64_t>(plan.slices.size());
   stats_.last_step_tokens = plan.decode_tokens + plan.draft_tokens + plan.prefill_tokens;
   stats_.last_step_seconds = seconds;

@@ -140,19 +140,21 @@ class EngineLoop {
   RouteCount routes_;  // of steps without prompts, if anybody listens
   std::vector<SamplerScratch> scratch_;         // one a worker
   std::optional<Speculator> speculator_;
+  int64_t accepted_ = 0;                        // guesses of the step that were right
   std::vector<LiveRequest*> stepping_;          // the step's; null once they have ended
   std::vector<LiveRequest*> drawing_;           // those of them whose next token's logits are there
   std::vector<LiveRequest*> arrived_, doomed_;  // taken out of inbox_, cancels_
 
   mutable std::mutex mutex_;         // guards what follows
   std::condition_variable wake_;     // the engine thread: something arrived
-  std::condition_variable emptied_;  // Drain: live_ is empty
+  std::condition_variable emptied_;  // Drain: live_ is empty, and what the last step did is counted
   std::unordered_map<RequestId, std::unique_ptr<LiveRequest>> live_;
   std::vector<LiveRequest*> inbox_;    // submitted, not yet seen by the engine thread
   std::vector<LiveRequest*> cancels_;  // each at most once
   int64_t unstarted_ = 0;              // submitted, never scheduled
   RequestId next_id_ = 1;
   bool draining_ = false, stopping_ = false;
+  bool working_ = false;  // the engine thread does not wait for work
   LoopStats stats_;
   Clock::time_point progress_;
 

@@ -39,7 +39,7 @@ Guesses RunOne(EngineLoop& loop, const Asked& asked, const Truth& truth) {
   inbox.WaitForEnd();
   ExpectTruth(inbox, truth, asked);
   // The step that delivered the last token is counted when it ends.
-  while (loop.stats().steps == before.steps || loop.stats().running > 0) std::this_thread::yield();
+  while (loop.stats().work_pending) std::this_thread::yield();
   const LoopStats after = loop.stats();
   return {after.drafted_tokens - before.drafted_tokens, after.accepted_tokens - before.accepted_tokens,
           after.steps - before.steps};
@@ -116,10 +116,48 @@ TEST(Speculator, APrefixHitChangesNoGuess) {
   EXPECT_EQ(RunOne(*cold, asked, truth), alone);
   EXPECT_EQ(cold->stats().prefix_hit_tokens, 24);
 
-  auto warm = Must(EngineLoop::Start(Load(kFolder, 4, 2, /*mtp=*/true), Guessing(2)));
+  auto fresh = Load(kFolder, 4, 2, /*mtp=*/true);
+  // The first blocks handed out, in the prediction layer's cache.
+  const ops::LayerCache& layer = fresh->pass().cache().layer(fresh->config().num_hidden_layers);
+  const size_t bytes = static_cast<size_t>(24 * layer.row_bytes());
+  auto warm = Must(EngineLoop::Start(std::move(fresh), Guessing(2)));
   RunOne(*warm, other, other_truth);
+  const std::vector<std::byte> shared(layer.data, layer.data + bytes);
   EXPECT_EQ(RunOne(*warm, asked, truth), alone);
+  EXPECT_EQ(std::memcmp(shared.data(), layer.data, bytes), 0) << "a shared block was written to";
   EXPECT_EQ(warm->stats().prefix_hit_tokens, 24) << "up to the block before the one that differs";
+}
+
+/// Requests that run side by side on the same blocks, each with another token after them.
+TEST(Speculator, CompanyOnSharedBlocksChangesNoGuess) {
+  constexpr size_t kRequests = 3;
+  auto engine = Load(kFolder, 4, 2, /*mtp=*/true);
+  std::vector<Asked> asked(kRequests, Narrow(25, 70, 1));
+  std::vector<Truth> truths;
+  for (size_t i = 0; i < kRequests; ++i) {
+    asked[i].prompt.back() = static_cast<int32_t>(60 * i + 7);
+    asked[i].params.seed = i;
+    truths.push_back(Alone(*engine, asked[i]));
+  }
+  Guesses alone;
+  auto loop = Must(EngineLoop::Start(std::move(engine), Guessing(2)));
+  for (size_t i = 0; i < kRequests; ++i) {
+    const Guesses one = RunOne(*loop, asked[i], truths[i]);
+    alone.drafted += one.drafted;
+    alone.accepted += one.accepted;
+  }
+
+  auto together = Must(EngineLoop::Start(Load(kFolder, 4, 2, /*mtp=*/true), Guessing(2)));
+  std::vector<Inbox> inboxes(kRequests);
+  for (size_t i = 0; i < kRequests; ++i) {
+    Must(together->Submit(ToRequest(asked[i], inboxes[i])));
+    inboxes[i].WaitFor(1);  // its blocks are in the prefix cache
+  }
+  together->Drain(kLong);
+  for (size_t i = 0; i < kRequests; ++i) ExpectTruth(inboxes[i], truths[i], asked[i]);
+  EXPECT_EQ(together->stats().prefix_hit_tokens, 48);
+  EXPECT_EQ(together->stats().drafted_tokens, alone.drafted);
+  EXPECT_EQ(together->stats().accepted_tokens, alone.accepted);
 }
 
 /// A single token to choose from: every guess is right, and a step brings all of them.
