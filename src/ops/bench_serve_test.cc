@@ -103,7 +103,7 @@ TEST(BenchServe, PromptsAreIdsWhereTheServerTokenizesAsLlamaCppDoes) {
                      {"POST", "/v1/completions", "", [&](const HttpRequest& request, Writer writer) {
                         const auto prompt = nlohmann::json::parse(request.body)["prompt"];
                         ++(prompt.is_array() ? ids : texts);
-                        if (prompt.is_array() && prompt.size() == 8)
+                        if (prompt.is_array() && prompt[0] >= 100)
                           for (const int id : prompt) EXPECT_TRUE(id >= 100 && id < 140) << id;
                         Answer(writer, 4,
                                R"({"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":4}})");

@@ -12,7 +12,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int64_t kProbeWords = 512;
+constexpr int64_t kAlphabetWords = 512;    // whose ids prompts are made of
+constexpr int64_t kCalibrationWords = 64;  // a prompt that every context holds
 constexpr size_t kMostIds = 1 << 16;
 constexpr std::chrono::seconds kProbeTimeout{120};
 
@@ -129,7 +130,8 @@ Status TryIds(LoadClient& client, Dialect& dialect, const std::string& words) {
   const std::set<int32_t> distinct(ids.begin(), ids.end());
   dialect.alphabet.assign(distinct.begin(), distinct.end());
   if (dialect.alphabet.size() >= 16) {
-    const AnswerRecord record = Ask(client, dialect, IdsJson(ids), 2);
+    const std::vector<int32_t> few(ids.begin(), ids.begin() + 8);
+    const AnswerRecord record = Ask(client, dialect, IdsJson(few), 2);
     dialect.ids = record.error.empty();
   }
   if (!dialect.ids && options.prompts == PromptKind::kIds)
@@ -144,15 +146,15 @@ Result<Dialect> Probe(LoadClient& client, const DialectOptions& options) {
   Dialect dialect;
   dialect.options = options;
   const PromptOptions seed{.seed = 0x70726f6265};
-  const std::string words = PromptText(seed, 0, kProbeWords, 0);
   ASSIGN_OR_RETURN(const AnswerRecord few, AskLeavingOut(client, dialect, Text(PromptText(seed, 1, 1, 0))));
-  RETURN_IF_ERROR(TryIds(client, dialect, words));
+  RETURN_IF_ERROR(TryIds(client, dialect, PromptText(seed, 0, kAlphabetWords, 0)));
   dialect.counts_tokens = few.usage.generated >= 0;
   if (dialect.ids || few.usage.prompt < 0) return dialect;
-  const AnswerRecord many = Ask(client, dialect, Text(words), 1);
+  const AnswerRecord many = Ask(client, dialect, Text(PromptText(seed, 0, kCalibrationWords, 0)), 1);
   if (!many.error.empty()) return tl::unexpected(ProbeError(client, options, many));
   dialect.tokens_per_word = std::max(
-      static_cast<double>(many.usage.prompt - few.usage.prompt) / static_cast<double>(kProbeWords - 1), 0.1);
+      static_cast<double>(many.usage.prompt - few.usage.prompt) / static_cast<double>(kCalibrationWords - 1),
+      0.1);
   dialect.tokens_of_frame =
       std::max<int64_t>(few.usage.prompt - static_cast<int64_t>(std::ceil(dialect.tokens_per_word)), 0);
   return dialect;
