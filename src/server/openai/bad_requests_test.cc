@@ -186,7 +186,7 @@ TEST(BadRequests, Schemas) {
   refuse(R"({"$ref": "https://example.com/a"})", "only references within it");
   refuse(R"({"properties": {"a": {"not": {}}}})", "keyword 'not' at /properties/a/not is not supported");
   refuse(R"({"type": "string", "pattern": "foo**"})", "'pattern' at /pattern has two quantifiers");
-  refuse(R"({"type": "string", "pattern": "(?=a)"})", "is not supported");
+  refuse(R"({"type": "string", "pattern": "\\ba"})", "is not supported");
   refuse(R"("a string")", "must be an object");
   refuse(R"({"type": "strong"})", "'strong', which is no type");
   refuse(R"({"type": "array", "items": {"type": "string", "minLength": 100000}, "minItems": 100000})",
