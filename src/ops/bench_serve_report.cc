@@ -138,6 +138,10 @@ std::string Remarks(const ServeBenchReport& report) {
         p.rate > 0 ? fmt::format("rate {:g}", p.rate) : fmt::format("concurrency {}", p.concurrency);
     for (const auto& [kind, count] : p.errors)
       text += fmt::format("{}: {} failed, {}: {}\n", name, count, kind, p.examples.at(kind));
+    if (p.cached_tokens > 0)
+      text += fmt::format(
+          "{}: {:.1f} % of the prompts' tokens came from the server's cache; another --seed has others\n",
+          name, 100.0 * static_cast<double>(p.cached_tokens) / static_cast<double>(p.input_tokens));
     if (p.answers_cut > 0)
       text += fmt::format("{}: {} answers were shorter than asked\n", name, p.answers_cut);
     if (p.most_in_flight >= report.options.max_in_flight && p.rate > 0)
