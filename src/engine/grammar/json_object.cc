@@ -82,38 +82,44 @@ ExprId Member(Grammar& grammar, ExprId name, ExprId value) {
   return grammar.Sequence({name, grammar.Literal(":"), Rule(grammar, "json-sp"), value});
 }
 
-/// Members from i on: rule "i first" where none has come yet, "i more" after one. Each member is one rule's,
-/// so the size is linear in them, whichever may be left out.
+/// The rules "next i", members from i on of which there is at least one, and "after i", what may follow a member
+/// before i. Each member is one rule's and each comma is read once, so size and work are linear in the members,
+/// whichever of them may be left out.
 ExprId Members(Grammar& grammar, const ObjectParts& parts, const std::string& prefix,
                const JsonOptions& options) {
   const size_t count = parts.members.size();
-  const auto rule = [&](size_t i, bool first) {
-    return grammar.RuleNamed(fmt::format("{}{} {}", prefix, i, first ? "first" : "more"));
+  std::optional<ExprId> other;
+  if (parts.additional)
+    other = Member(grammar, OtherNames(grammar, parts.names, prefix, options).Whole(), *parts.additional);
+  if (count == 0) {
+    if (!other) return grammar.Empty();
+    return List(grammar, *other, parts.min.value_or(0), parts.max ? *parts.max : kUnbounded);
+  }
+  const auto ref = [&](std::string_view what, size_t i) {
+    return grammar.Ref(grammar.RuleNamed(fmt::format("{}{} {}", prefix, what, i)));
   };
-  ExprId first = grammar.Empty(), more = grammar.Empty();
-  if (parts.additional) {
-    const ExprId other =
-        Member(grammar, OtherNames(grammar, parts.names, prefix, options).Whole(), *parts.additional);
-    const int64_t most = count == 0 && parts.max ? *parts.max : kUnbounded;
-    first = List(grammar, other, count == 0 ? parts.min.value_or(0) : 0, most);
-    more = grammar.Repeat(grammar.Sequence({Comma(grammar), other}), 0);
-  }
-  grammar.Define(rule(count, true), first);
-  grammar.Define(rule(count, false), more);
-  for (size_t i = count; i-- > 0 && !grammar.full();) {
-    const auto& [name, value] = parts.members[i];
-    const bool required = parts.required.contains(name);
-    const ExprId member = grammar.Sequence(
-        {Member(grammar, grammar.Literal(JsonString(name, options)), value), grammar.Ref(rule(i + 1, false))});
-    std::vector<ExprId> starts = {member}, follows = {grammar.Sequence({Comma(grammar), member})};
-    if (!required) {
-      starts.push_back(grammar.Ref(rule(i + 1, true)));
-      follows.push_back(grammar.Ref(rule(i + 1, false)));
+  const auto define = [&](std::string_view what, size_t i, ExprId body) {
+    grammar.Define(grammar.RuleNamed(fmt::format("{}{} {}", prefix, what, i)), body);
+  };
+  bool may_end = true;  // no member from i on is required
+  if (other) define("next", count, List(grammar, *other, 1, kUnbounded));
+  for (size_t i = count; !grammar.full(); --i) {
+    if (i < count) {
+      const auto& [name, value] = parts.members[i];
+      const bool required = parts.required.contains(name);
+      std::vector<ExprId> ways = {grammar.Sequence(
+          {Member(grammar, grammar.Literal(JsonString(name, options)), value), ref("after", i + 1)})};
+      if (!required && (i + 1 < count || other)) ways.push_back(ref("next", i + 1));
+      define("next", i, grammar.Choice(std::move(ways)));
+      may_end &= !required;
     }
-    grammar.Define(rule(i, true), grammar.Choice(std::move(starts)));
-    grammar.Define(rule(i, false), grammar.Choice(std::move(follows)));
+    if (i == 0) break;
+    const bool more = i < count || other;
+    ExprId after = more ? grammar.Sequence({Comma(grammar), ref("next", i)}) : grammar.Empty();
+    if (more && may_end) after = grammar.Optional(after);
+    define("after", i, after);
   }
-  return grammar.Ref(rule(0, true));
+  return may_end ? grammar.Optional(ref("next", 0)) : ref("next", 0);
 }
 
 Status CheckCounts(const ObjectParts& parts) {

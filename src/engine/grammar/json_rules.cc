@@ -104,6 +104,35 @@ std::string JsonText(simdjson::dom::element value, const JsonOptions& options) {
   return out;
 }
 
+ExprId JsonConstant(Grammar& grammar, simdjson::dom::element value, const JsonOptions& options) {
+  const auto rule = [&](std::string_view name) { return grammar.Ref(grammar.RuleNamed(name)); };
+  std::vector<ExprId> parts;
+  const auto begin = [&] {
+    if (!parts.empty()) parts.push_back(grammar.Literal(","));
+    parts.push_back(rule("json-ws"));
+  };
+  const bool is_list = value.is_array();
+  if (is_list) {
+    for (const auto item : value.get_array().value_unsafe()) {
+      begin();
+      parts.push_back(JsonConstant(grammar, item, options));
+    }
+  } else if (value.is_object()) {
+    for (const auto member : value.get_object().value_unsafe()) {
+      begin();
+      parts.push_back(grammar.Literal(JsonString(member.key, options) + ":"));
+      parts.push_back(rule("json-sp"));
+      parts.push_back(JsonConstant(grammar, member.value, options));
+    }
+  } else {
+    return grammar.Literal(JsonText(value, options));
+  }
+  parts.insert(parts.begin(), grammar.Literal(is_list ? "[" : "{"));
+  parts.push_back(rule("json-ws"));
+  parts.push_back(grammar.Literal(is_list ? "]" : "}"));
+  return grammar.Sequence(std::move(parts));
+}
+
 ExprId JsonCharacters(Grammar& grammar, const std::vector<CodeRange>& ranges, const JsonOptions& options) {
   std::vector<ExprId> ways;
   std::vector<CodeRange> special = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}};

@@ -31,6 +31,9 @@ std::string JsonString(std::string_view text, const JsonOptions& options);
 /// The text of a value without blanks.
 std::string JsonText(simdjson::dom::element value, const JsonOptions& options);
 
+/// The texts of a value, with the blanks of json-ws in objects and lists. Recursion: the value's depth.
+ExprId JsonConstant(Grammar& grammar, simdjson::dom::element value, const JsonOptions& options);
+
 /// Texts in JSON strings of one of the characters: escaped where it must be. Control characters without a
 /// short escape are left out.
 ExprId JsonCharacters(Grammar& grammar, const std::vector<CodeRange>& ranges, const JsonOptions& options);

@@ -121,9 +121,15 @@ class Converter {
       ASSIGN_OR_RETURN(types, node.Types());
     }
     if (types & kNumber) types |= kInteger;
-    std::vector<std::string> texts;
+    std::vector<std::string> texts;  // of scalars, in one tree
+    std::vector<ExprId> ways;
     const auto add = [&](Json value) {
-      if (TypeOf(value) & types || !node.Has("type")) texts.push_back(JsonText(value, options_));
+      const unsigned type = TypeOf(value);
+      if (!(type & types) && node.Has("type")) return;
+      if (type & (kArray | kObject))
+        ways.push_back(JsonConstant(grammar_, value, options_));
+      else
+        texts.push_back(JsonText(value, options_));
     };
     simdjson::dom::array list;
     if (keyword == "const") {
@@ -133,9 +139,10 @@ class Converter {
     } else {
       for (const Json value : list) add(value);
     }
-    if (texts.empty())
+    if (texts.empty() && ways.empty())
       return InvalidArgument("the schema's {} leaves no value of its type", node.PlaceOf(keyword));
-    return grammar_.Strings(std::move(texts));
+    if (!texts.empty()) ways.push_back(grammar_.Strings(std::move(texts)));
+    return grammar_.Choice(std::move(ways));
   }
 
   Result<ExprId> ConvertTypes(const SchemaNode& node) {
