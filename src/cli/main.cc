@@ -126,6 +126,7 @@ int Main(int argc, char** argv) {
   AddRun(app, action);
   AddServe(app, action);
   AddBench(app, action);
+  AddTrain(app, action);
   AddLogits(app, action);
   AddTokenize(app, action);
   AddRender(app, action);

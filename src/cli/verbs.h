@@ -28,6 +28,7 @@ void AddRender(CLI::App& app, Action& action);
 void AddSynth(CLI::App& app, Action& action);
 void AddConvert(CLI::App& app, Action& action);
 void AddBench(CLI::App& app, Action& action);
+void AddTrain(CLI::App& app, Action& action);
 void AddUser(CLI::App& app, Action& action);
 void AddClient(CLI::App& app, Action& action);
 void AddToken(CLI::App& app, Action& action);

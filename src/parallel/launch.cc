@@ -23,6 +23,9 @@ int EnvironmentNumber(std::initializer_list<const char*> names, int otherwise) {
 }  // namespace
 
 int LaunchedRanks() { return std::max(1, EnvironmentNumber({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}, 1)); }
+int LaunchedRanksHere() {
+  return std::max(1, EnvironmentNumber({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"}, LaunchedRanks()));
+}
 int LaunchedRank() { return EnvironmentNumber({"OMPI_COMM_WORLD_RANK", "PMI_RANK"}, 0); }
 
 Result<std::unique_ptr<Communicator>> OpenWorld(const LaunchOptions& options) {

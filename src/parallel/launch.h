@@ -20,6 +20,8 @@ struct LaunchOptions {
 int LaunchedRanks();
 /// This process's place among them; 0 without a launcher.
 int LaunchedRank();
+/// How many of them are on this machine.
+int LaunchedRanksHere();
 
 /// The world. One rank needs nothing; more are connected through MPI, whose transport is a library of its own beside
 /// the program (so that what does not need MPI does not load it). kFailedPrecondition: the transport or MPI itself is

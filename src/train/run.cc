@@ -9,6 +9,7 @@
 #include "train/checkpoint/model_folder.h"
 #include "train/cost.h"
 #include "train/data/loader.h"
+#include "train/memory_check.h"
 #include "train/run_log.h"
 
 namespace hadal::train {
@@ -70,6 +71,9 @@ class Run {
     ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(options_.model));
     ASSIGN_OR_RETURN(result_.plan, Trainer<T>::Plan(config, *mesh_, options_.threads, options_.trainer));
     if (listener_.planned) listener_.planned(result_.plan);
+    if (options_.available_bytes > 0)
+      RETURN_IF_ERROR(CheckMemory<T>(config, *mesh_, options_.threads, options_.trainer, result_.plan,
+                                     options_.available_bytes));
     ASSIGN_OR_RETURN(TokenDataset data, TokenDataset::Open(options_.data, leads()));
     data_ = std::make_unique<TokenDataset>(std::move(data));
     if (data_->index().vocab_size > config.vocab_size)

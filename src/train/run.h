@@ -25,6 +25,8 @@ struct RunOptions {
   uint64_t seed = 0;
   int threads = 1;
   std::string export_weights = "bf16";
+  /// Bytes that this rank may take; 0: no check.
+  uint64_t available_bytes = 0;
   /// bf16 (or f32) operations a second of one rank, measured; 0: shares are not told.
   double peak_flops = 0;
 };
