@@ -6,6 +6,7 @@
 #include "model/folder_files.h"
 #include "model/new_folder.h"
 #include "model/shapes.h"
+#include "model/synth.h"
 #include "model/tensor_encoder.h"
 #include "model/weight_reader.h"
 
@@ -124,6 +125,8 @@ Status ExportModelFolder(const ExportOptions& options, ThreadPool& pool) {
   ASSIGN_OR_RETURN(NewFolder folder, NewFolder::Create(options.out));
   RETURN_IF_ERROR(WriteFileAtomic(folder.temporary() / "config.json", text));
   RETURN_IF_ERROR(CopyCompanionFiles(options.source, folder.temporary()));
+  std::error_code error;
+  std::filesystem::remove(folder.temporary() / kRandomWeightsFile, error);  // they no longer are
   RETURN_IF_ERROR(WriteWeights(reader, config, folder.temporary(), pool, options.progress));
   return folder.Commit();
 }
