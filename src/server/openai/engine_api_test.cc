@@ -1,6 +1,7 @@
 // The API over a real engine with random weights: what comes out is what the engine gives alone.
 #include <condition_variable>
 #include <mutex>
+#include <regex>
 
 #include "engine/engine_loop.h"
 #include "model/synth.h"
@@ -185,6 +186,66 @@ TEST_F(EngineApi, StopStringsLogprobsAndChoices) {
       Call("/v1/completions", R"(, "prompt": "a", "max_tokens": 5, "return_token_ids": true)");
   EXPECT_EQ(second->Body()["choices"][0]["token_ids"], choices[0]["token_ids"])
       << "choice 0 has the seed itself";
+}
+
+/// What a schema of the tests below allows.
+void ExpectCity(const std::string& text) {
+  const auto city = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  ASSERT_TRUE(city.is_object()) << text;
+  EXPECT_TRUE(city.at("name").is_string()) << text;
+  EXPECT_LE(city.at("name").get<std::string>().size(), 32u) << text;
+  EXPECT_TRUE(city.at("size").is_number_integer()) << text;
+  EXPECT_GE(city.at("size"), 10) << text;
+  EXPECT_LE(city.at("size"), 5000) << text;
+  EXPECT_TRUE(city.at("kind") == "port" || city.at("kind") == "capital") << text;
+  EXPECT_LE(city.size(), 4u) << text;
+}
+
+TEST_F(EngineApi, AnswersHaveTheFormThatWasAskedFor) {
+  const std::string form =
+      R"(, "max_tokens": 200, "response_format": {"type": "json_schema", "json_schema": {"name": "city",
+          "strict": true, "schema": {"type": "object", "additionalProperties": false,
+          "required": ["name", "size", "kind"], "properties": {"name": {"type": "string", "maxLength": 8},
+          "size": {"type": "integer", "minimum": 10, "maximum": 5000}, "kind": {"enum": ["port", "capital"]},
+          "open": {"type": "boolean"}}}}})";
+  for (const std::string temperature : {"0", "1", "1.7"}) {
+    const std::string more = form + R"(, "n": 2, "temperature": )" + temperature;
+    const auto whole = Call("/v1/chat/completions", User("A city") + more)->Body();
+    ASSERT_EQ(whole["choices"].size(), 2u);
+    for (const Ordered& choice : whole["choices"]) {
+      EXPECT_EQ(choice["finish_reason"], "stop");
+      ExpectCity(choice["message"]["content"]);
+    }
+    // The stream has the same, piece by piece.
+    const auto stream = Call("/v1/chat/completions", User("A city") + more + R"(, "stream": true)");
+    ASSERT_TRUE(stream->WaitFor([](const RecordingWriter& writer) { return writer.ended; }));
+    std::map<int, std::string> texts;
+    for (const std::string& event : stream->inner.Events()) {
+      if (event == "[DONE]") continue;
+      const Ordered choice = Ordered::parse(event)["choices"][0];
+      texts[choice["index"]] += choice["delta"].value("content", "");
+    }
+    for (int i = 0; i < 2; ++i) {
+      const std::string content = whole["choices"][static_cast<size_t>(i)]["message"]["content"];
+      EXPECT_EQ(texts[i], content);
+    }
+    for (const Ordered& choice : Call("/v1/completions", R"(, "prompt": "A city:")" + more)->Body()["choices"])
+      ExpectCity(choice["text"]);
+  }
+}
+
+TEST_F(EngineApi, GrammarsAndFreeObjects) {
+  const auto text = [&](const std::string& more) {
+    return Call("/v1/completions", R"(, "prompt": "a", "max_tokens": 200)" + more)->Body()["choices"][0];
+  };
+  const auto digits = text(R"(, "grammar": "root ::= \"<\" [0-9]{3} (\"-\" [0-9]{2}){2} \">\"", "logprobs": 2)");
+  EXPECT_TRUE(std::regex_match(digits["text"].get<std::string>(), std::regex("<\\d{3}-\\d\\d-\\d\\d>")))
+      << digits["text"];
+  EXPECT_EQ(digits["finish_reason"], "stop");
+  EXPECT_EQ(text(R"(, "grammar": "root ::= \"\"")")["text"], "");
+  // Cut off by max_tokens, it is at least the beginning of an object.
+  const std::string object = text(R"(, "response_format": {"type": "json_object"})")["text"];
+  EXPECT_EQ(object.substr(0, 1), "{");
 }
 
 }  // namespace
