@@ -100,7 +100,10 @@ void AddStateFlag(CLI::App& verb, std::string& state) {
 }
 
 void AddScopeFlag(CLI::App& verb, std::vector<std::string>& scopes, const char* text) {
-  verb.add_option("--scope", scopes, text)->type_name("NAME[,NAME]")->delimiter(',')->allow_extra_args(false);
+  verb.add_option("--scope", scopes, fmt::format("{}; may be given again (default {})", text, fmt::join(scopes, ",")))
+      ->type_name("NAME[,NAME]")
+      ->delimiter(',')
+      ->allow_extra_args(false);
 }
 
 Result<Path> StateFolderOf(const std::string& flag) {

@@ -24,7 +24,7 @@ memory bandwidth.
 its own row, and the memory must hold the largest.
 
 Example:
-  hadal bench model --model DIR --prompt 512 --generate 128 --batch 1,4,16 --threads 2 --repeat 5 --json)";
+  hadal bench model --model DIR --prompt 512 --generate 128 --batch 1,4,16 --repeat 5 --json)";
 
 struct BenchFlags {
   EngineFlags engine;

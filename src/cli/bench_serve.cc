@@ -30,8 +30,8 @@ The token is read from --token-file or HADAL_TOKEN. Exit code 1: some requests f
 interrupted; 2: all failed, or nothing could be measured.
 
 Examples:
-  hadal bench serve --url https://127.0.0.1:8443/v1 --ca STATE/ca.crt --token-file token --model NAME \
-      --concurrency 1,2,4,8,16 --input 512 --output 128 --svg sweep.svg
+  hadal bench serve --url https://127.0.0.1:8443/v1 --ca STATE/ca.crt --token-file token \
+      --model NAME --concurrency 1,2,4,8,16 --input 512 --output 128 --svg sweep.svg
   hadal bench serve --url https://127.0.0.1:8443/v1 --model NAME --rate 2,4,8 --duration 60 \
       --slo-ttft-ms 500)";
 

@@ -22,8 +22,8 @@ the memory must be flat, and the first answer must come again. The server's figu
 failed; 1: interrupted.
 
 Example:
-  hadal bench soak --url https://127.0.0.1:8443/v1 --ca STATE/ca.crt --model NAME --token-file token \
-      --metrics-token-file metrics-token --duration 3600 --pid 1234)";
+  hadal bench soak --url https://127.0.0.1:8443/v1 --ca STATE/ca.crt --model NAME \
+      --token-file token --metrics-token-file metrics-token --duration 3600 --pid 1234)";
 
 struct SoakFlags {
   EndpointFlags endpoint;

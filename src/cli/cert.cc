@@ -77,22 +77,22 @@ void AddCert(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("cert", "The internal CA and its certificates");
   verb->require_subcommand(1)->footer(kAbout);
   CLI::App* init = verb->add_subcommand("init", "Make the CA");
-  init->add_option("--name", flags->ca_name, "The CA's name")->type_name("NAME")->capture_default_str();
-  AddNumber(*init, "--days", flags->days, 1, 36500, "How long it holds");
+  init->add_option("--name", flags->ca_name, "The CA's name in its certificate")->type_name("NAME")->capture_default_str();
+  AddNumber(*init, "--days", flags->days, 1, 36500, "Days that it holds");
   init->callback([flags, &action] { action = [flags] { return Init(*flags); }; });
   CLI::App* issue = verb->add_subcommand("issue", "Make a key and sign its certificate");
-  issue->add_option("NAME", flags->request.name, "The common name; without --host the host, too")->required();
+  issue->add_option("NAME", flags->request.name, "Common name, such as models.example; without --host the host, too")->required();
   issue
       ->add_option("--host", flags->request.hosts, "A DNS name or IP address that it is for; may be repeated")
       ->type_name("HOST")
       ->allow_extra_args(false);
   issue->add_flag("--client", flags->client, "For a client that proves itself by it (mTLS)");
   issue->add_option("--out", flags->out, "Write OUT.crt and OUT.key; default NAME, here")->type_name("OUT");
-  AddNumber(*issue, "--days", flags->request.days, 1, 36500, "How long it holds");
+  AddNumber(*issue, "--days", flags->request.days, 1, 36500, "Days that it holds");
   issue->callback([flags, &action] { action = [flags] { return Issue(*flags); }; });
   for (CLI::App* sub : {init, issue}) {
     AddStateFlag(*sub, flags->state);
-    sub->add_flag("--json", flags->json, "Print a JSON object");
+    sub->add_flag("--json", flags->json, "Print a JSON object: certificate, key, subject, not_after, sha256");
   }
 }
 

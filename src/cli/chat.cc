@@ -38,11 +38,10 @@ Result<Answer> Chat::Say(Generator& generator, const std::string& text, const Sh
 
 std::string FiguresLine(const Answer& answer) {
   const double seconds = answer.seconds - answer.prompt_seconds;
-  const size_t further =
-      answer.ids.empty() ? 0 : answer.ids.size() - 1;  // the first token comes with the prompt
+  const int64_t further = answer.generated_tokens - 1;  // the first token comes with the prompt
   std::string line = fmt::format("prompt {} tokens ({} kept) in {:.2f} s; answer {} tokens in {:.2f} s",
                                  answer.prompt_tokens, answer.reused_tokens, answer.prompt_seconds,
-                                 answer.ids.size(), seconds);
+                                 answer.generated_tokens, seconds);
   if (further > 0 && seconds > 0)
     line += fmt::format(", {:.1f} tokens/s", static_cast<double>(further) / seconds);
   return line;

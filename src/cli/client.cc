@@ -18,6 +18,8 @@ cannot do OAuth, 'hadal token issue --api-key' makes a key instead.
 
 Example:
   hadal client add robot --scope infer > robot.secret
+  hadal client disable robot      its tokens and keys end at once
+  hadal client enable robot
   hadal client quota robot --requests-per-minute 60 --tokens-per-day 1000000
   hadal client list --json)";
 
@@ -99,10 +101,10 @@ void AddQuotaVerb(CLI::App& verb, const Flags& flags, Action& action) {
   const auto limit = [quota](const char* name, int64_t& value, const char* text) {
     AddNumber(*quota, name, value, 0, 1e15, text);
   };
-  limit("--requests-per-minute", flags->limits.requests_per_minute, "0: no limit");
-  limit("--requests-per-day", flags->limits.requests_per_day, "0: no limit");
-  limit("--tokens-per-minute", flags->limits.tokens_per_minute, "0: no limit");
-  limit("--tokens-per-day", flags->limits.tokens_per_day, "0: no limit");
+  limit("--requests-per-minute", flags->limits.requests_per_minute, "Requests in a minute; 0: no limit");
+  limit("--requests-per-day", flags->limits.requests_per_day, "Requests in a day; 0: no limit");
+  limit("--tokens-per-minute", flags->limits.tokens_per_minute, "Tokens of prompts and answers in a minute; 0: no limit");
+  limit("--tokens-per-day", flags->limits.tokens_per_day, "Tokens of prompts and answers in a day; 0: no limit");
   quota->callback([flags, &action] { action = [flags] { return SetQuota(*flags); }; });
 }
 

@@ -158,6 +158,7 @@ Result<Answer> Generator::Complete(std::string_view prompt, bool add_bos, const 
     answer.finish_reason = NameOf(reason);
   }
   if (interrupted) answer.finish_reason = "interrupted";
+  answer.generated_tokens = static_cast<int64_t>(answer.ids.size());
   answer.seconds = SecondsSince(start);
   return answer;
 }

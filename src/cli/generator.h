@@ -16,7 +16,9 @@ namespace hadal {
 
 struct Answer {
   std::string text;           // without special tokens, and without the stop string that ended it
-  std::vector<int32_t> ids;   // all generated tokens, but not the one that ends an answer
+  std::string thought = {};   // of a service that tells its reasoning apart
+  std::vector<int32_t> ids;   // all generated tokens, but not the one that ends an answer; none from a service
+  int64_t generated_tokens = 0;
   std::string finish_reason;  // "stop", "length" (max_tokens), "context" (it is full) or "interrupted"
   int64_t prompt_tokens = 0;
   int64_t reused_tokens = 0;  // of them, those that were in the cache

@@ -1,29 +1,54 @@
 #include "cli/help_formatter.h"
 
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
 namespace hadal {
 namespace {
 
 constexpr size_t kTextColumn = 34;
 
-/// `name` at the left, `text` beside it, or below where the name is long, wrapped at words.
-std::string TwoColumns(const std::string& name, const std::string& text) {
-  std::string out = "  " + name, line;
-  if (text.empty()) return out + "\n";
-  if (out.size() + 2 > kTextColumn) out += "\n" + std::string(kTextColumn, ' ');
-  else out.resize(kTextColumn, ' ');
+/// `text` in lines of at most `width` bytes, broken at spaces and newlines; longer words stand alone.
+std::vector<std::string> Wrapped(std::string_view text, size_t width) {
+  std::vector<std::string> lines(1);
   for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
-    if (!line.empty() && kTextColumn + line.size() + 1 + word.size() > kHelpWidth) {
-      out += line + "\n" + std::string(kTextColumn, ' ');
-      line.clear();
+    const size_t end = std::min(text.find_first_of(" \n", begin), text.size());
+    const std::string_view word = text.substr(begin, end - begin);
+    std::string& line = lines.back();
+    if (!line.empty() && line.size() + 1 + word.size() > width) {
+      lines.emplace_back(word);
+    } else {
+      if (!line.empty()) line += ' ';
+      line += word;
     }
-    line += (line.empty() ? "" : " ") + word;
     begin = end + 1;
   }
-  return out + line + "\n";
+  return lines;
+}
+
+/// `name` at the left, `text` beside it, or below where the name is long.
+std::string TwoColumns(const std::string& name, const std::string& text) {
+  std::string out = "  " + name;
+  if (text.empty()) return out + "\n";
+  const std::string indent(kTextColumn, ' ');
+  if (out.size() + 2 > kTextColumn) out += "\n" + indent;
+  else out.resize(kTextColumn, ' ');
+  return out + fmt::format("{}\n", fmt::join(Wrapped(text, kHelpWidth - kTextColumn), "\n" + indent));
+}
+
+/// `text` with its paragraphs of prose wrapped; those with an indented line (examples, tables) stay as they are.
+std::string Prose(std::string_view text) {
+  std::string out;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find("\n\n", begin), text.size());
+    const std::string_view paragraph = text.substr(begin, end - begin);
+    if (paragraph.find("\n ") != std::string_view::npos || paragraph.starts_with(' ')) out += paragraph;
+    else out += fmt::format("{}", fmt::join(Wrapped(paragraph, kHelpWidth), "\n"));
+    out += end == text.size() ? "\n" : "\n\n";
+    begin = std::min(end + 2, text.size());
+  }
+  return out;
 }
 
 bool HasSettings(const CLI::App* app, const Settings* settings) {
@@ -37,7 +62,7 @@ bool HasSettings(const CLI::App* app, const Settings* settings) {
 
 std::string HelpFormatter::make_option(const CLI::Option* option, bool is_positional) const {
   std::string name = option->get_name(is_positional, !is_positional);
-  if (is_positional) name = option->get_name(true, false);
+  for (size_t at; (at = name.find("{false}")) != std::string::npos;) name.erase(at, 7);  // of --no-NAME
   for (size_t at = 0; (at = name.find(',', at)) != std::string::npos; at += 2) name.replace(at, 1, ", ");
   const bool takes_value = option->get_items_expected_max() > 0;
   if (takes_value && !is_positional && !option->get_type_name().empty()) name += " " + option->get_type_name();
@@ -59,12 +84,11 @@ std::string HelpFormatter::make_subcommand(const CLI::App* verb) const {
 std::string HelpFormatter::make_description(const CLI::App* app) const { return app->get_description() + "\n"; }
 
 std::string HelpFormatter::make_footer(const CLI::App* app) const {
-  std::string footer = app->get_footer();
-  if (!footer.empty()) footer += "\n";
+  const std::string footer = Prose(app->get_footer());
   if (!HasSettings(app, settings_.get())) return footer;
   return footer +
-         "\nWords such as engine.threads are keys of hadal.yaml; HADAL_ENGINE_THREADS is that key's variable. A flag\n"
-         "goes before a variable, a variable before the file. 'hadal config keys' lists all.\n";
+         "\nWords such as engine.threads are keys of hadal.yaml; HADAL_ENGINE_THREADS is that key's variable.\n"
+         "A flag goes before a variable, a variable before the file. 'hadal config keys' lists all.\n";
 }
 
 }  // namespace hadal

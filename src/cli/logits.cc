@@ -23,7 +23,7 @@ sequence; all of them run as one batch, and none changes another's numbers. The 
 sequence I:
   logits.I          F32 [positions, vocabulary]
   greedy.I          I64 [N]                       with --greedy N
-  hidden.I.LAYER    F32 [positions, hidden size]  with --hidden: the residual stream after each layer
+  hidden.I.LAYER    F32 [positions, hidden size]  with --hidden: the residual after each layer
 positions are all of the sequence's, or the last N with --last N.
 
 Example:

@@ -1,6 +1,7 @@
 // hadal run without a prompt: a conversation in the terminal.
 #include <unistd.h>
 
+#include "cli/answer_printer.h"
 #include "cli/chat.h"
 #include "cli/line_editor.h"
 #include "cli/output.h"
@@ -18,9 +19,8 @@ A line that ends in \ goes on in the next one. Ctrl-C stops an answer, or clears
 
 class Repl {
  public:
-  Repl(Chat& chat, Generator& generator, std::string first, InterruptGuard& interrupt, bool verbose)
-      : chat_(chat),
-        generator_(generator),
+  Repl(Conversation& conversation, std::string first, InterruptGuard& interrupt, bool verbose)
+      : chat_(conversation),
         first_(std::move(first)),
         interrupt_(interrupt),
         verbose_(verbose) {}
@@ -71,12 +71,14 @@ class Repl {
   Status Answer(const std::string& text) {
     interrupt_.Clear();
     Status written;
-    const auto answer =
-        chat_.Say(generator_, first_.empty() ? text : first_ + "\n\n" + text, [&](std::string_view piece) {
-          written = Say(WithoutControls(piece));
-          return written;
-        });
+    AnswerPrinter printer;
+    const auto answer = chat_.Say(first_.empty() ? text : first_ + "\n\n" + text,
+                                  [&](std::string_view piece, bool is_thought) {
+                                    written = printer.Show(piece, is_thought);
+                                    return written;
+                                  });
     RETURN_IF_ERROR(written);
+    RETURN_IF_ERROR(printer.Finish());
     interrupt_.Clear();
     if (!answer) {
       PrintError(answer.error().message);
@@ -90,8 +92,7 @@ class Repl {
     return {};
   }
 
-  Chat& chat_;
-  Generator& generator_;
+  Conversation& chat_;
   std::string first_;  // put before the first message
   InterruptGuard& interrupt_;
   bool verbose_;
@@ -99,9 +100,8 @@ class Repl {
 
 }  // namespace
 
-Result<int> RunRepl(Chat& chat, Generator& generator, std::string first, InterruptGuard& interrupt,
-                    bool verbose) {
-  return Repl(chat, generator, std::move(first), interrupt, verbose).Run();
+Result<int> RunRepl(Conversation& conversation, std::string first, InterruptGuard& interrupt, bool verbose) {
+  return Repl(conversation, std::move(first), interrupt, verbose).Run();
 }
 
 }  // namespace hadal

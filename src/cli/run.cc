@@ -10,6 +10,7 @@
 #include "cli/json_lines.h"
 #include "cli/model_folder.h"
 #include "cli/output.h"
+#include "cli/remote_conversation.h"
 #include "cli/sampling_flags.h"
 #include "cli/verbs.h"
 
@@ -25,10 +26,14 @@ The conversation goes through the model's chat template, unless --raw is given.
 --json prints one object: text, ids, finish_reason (stop, length, context, interrupted), prompt_tokens,
 generated_tokens, seconds, seed. An interrupted answer exits with 1.
 
+With --server the model runs there, not here: a hadal or any service with OpenAI's chat API. What it
+reasons is dimmed on a terminal, and in "reasoning" with --json, which then has no ids.
+
 Examples:
   hadal run --model DIR "Why is the deep sea dark?"
   hadal run --file report.txt --system "Be brief." --max-tokens 300 "Summarise this."
   hadal run -- "--help is a flag of what?"         (behind --, nothing is a flag)
+  hadal run --server https://models.example:8443 --ca ca.crt --token-file token "Hello"
   hadal run --raw --greedy --max-tokens 20 "The deep sea is")";
 
 constexpr size_t kMaxPromptBytes = size_t{64} << 20;
@@ -37,8 +42,15 @@ constexpr int64_t kUsualContext = 4096;
 struct RunFlags {
   EngineFlags engine;
   SamplingFlags sampling;
+  RemoteFlags remote;
   std::string prompt, system, file, variables = "{}";
   bool raw = false, json = false;
+};
+
+struct PromptText {
+  std::string file;  // the text of --file
+  std::string prompt;
+  bool converse = false;  // there is no prompt, and a terminal to ask for some
 };
 
 /// What is needed before the weights are loaded: what is wrong with it is said at once.
@@ -47,9 +59,7 @@ struct Prepared {
   ModelConfig config;
   Tokenizer tokenizer;
   Chat chat;
-  std::string text;  // of --file
-  std::string prompt;
-  bool converse = false;
+  PromptText text;
 };
 
 Result<std::optional<ChatTemplate>> LoadTemplate(const Path& folder, bool raw) {
@@ -66,20 +76,29 @@ std::string Joined(std::string first, const std::string& second) {
   return first + second;
 }
 
-Status ReadPrompt(const RunFlags& flags, Prepared& prepared) {
+Result<PromptText> ReadPrompt(const RunFlags& flags) {
+  PromptText prepared;
   if (!flags.file.empty()) {
-    ASSIGN_OR_RETURN(prepared.text, ReadFile(flags.file, kMaxPromptBytes, FileKind::kAny));
+    ASSIGN_OR_RETURN(prepared.file, ReadFile(flags.file, kMaxPromptBytes, FileKind::kAny));
   }
   prepared.prompt = flags.prompt;
-  if (!flags.prompt.empty()) return {};
+  if (!flags.prompt.empty()) return prepared;
   prepared.converse = IsTerminal(STDIN_FILENO) && !flags.json;
   if (!IsTerminal(STDIN_FILENO)) {
     ASSIGN_OR_RETURN(prepared.prompt, ReadAll(stdin, kMaxPromptBytes, "the prompt"));
     if (prepared.prompt.ends_with('\n')) prepared.prompt.pop_back();  // what echo adds
   }
-  if (!prepared.converse && prepared.prompt.empty() && prepared.text.empty())
+  if (!prepared.converse && prepared.prompt.empty() && prepared.file.empty())
     return InvalidArgument("there is no prompt; give one as an argument, with --file or on standard input");
-  return {};
+  return prepared;
+}
+
+Result<nlohmann::ordered_json> ParseVariables(const std::string& text) {
+  auto variables = ParseJsonText(text);
+  if (!variables || !variables->is_object())
+    return InvalidArgument("--variables takes a JSON object, such as {{\"thinking\": true}}, and is '{}'",
+                           text.substr(0, 64));
+  return variables;
 }
 
 Result<Prepared> Prepare(const RunFlags& flags) {
@@ -88,24 +107,19 @@ Result<Prepared> Prepare(const RunFlags& flags) {
   ASSIGN_OR_RETURN(ModelConfig config, LoadConfig(folder));
   ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(folder));
   ASSIGN_OR_RETURN(std::optional<ChatTemplate> chat_template, LoadTemplate(folder, flags.raw));
-  auto variables = ParseJsonText(flags.variables);
-  if (!variables || !variables->is_object())
-    return InvalidArgument("--variables takes a JSON object, such as {{\"thinking\": true}}, and is '{}'",
-                           flags.variables.substr(0, 64));
+  ASSIGN_OR_RETURN(auto variables, ParseVariables(flags.variables));
   if (flags.raw && !flags.system.empty())
     return InvalidArgument("--system needs a chat template, and --raw goes without one");
-  Chat chat(std::move(chat_template), std::move(*variables), flags.system);
-  Prepared prepared{
-      std::move(folder), std::move(config), std::move(tokenizer), std::move(chat), {}, {}, false};
-  RETURN_IF_ERROR(ReadPrompt(flags, prepared));
-  return prepared;
+  Chat chat(std::move(chat_template), std::move(variables), flags.system);
+  ASSIGN_OR_RETURN(PromptText text, ReadPrompt(flags));
+  return Prepared{std::move(folder), std::move(config), std::move(tokenizer), std::move(chat), std::move(text)};
 }
 
 /// The context in which a single prompt and its answer are to fit: what is asked for, else 4096 or as much
 /// more as they need. kInvalidArgument if the prompt does not fit; loading a large model first would take
 /// minutes.
 Result<int64_t> ContextFor(const Prepared& prepared, int64_t asked, int64_t max_tokens) {
-  ASSIGN_OR_RETURN(const std::string prompt, prepared.chat.Prompt(Joined(prepared.text, prepared.prompt)));
+  ASSIGN_OR_RETURN(const std::string prompt, prepared.chat.Prompt(Joined(prepared.text.file, prepared.text.prompt)));
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                    EncodePrompt(prepared.tokenizer, prepared.config, prompt, !prepared.chat.has_template()));
   const int64_t tokens = static_cast<int64_t>(ids.size()), most = prepared.config.max_position_embeddings;
@@ -118,39 +132,30 @@ Result<int64_t> ContextFor(const Prepared& prepared, int64_t asked, int64_t max_
   return std::min(most, std::max(kUsualContext, tokens + std::min(max_tokens, kUsualContext)));
 }
 
-Status PrintJson(const Answer& answer, uint64_t seed) {
-  return Print(JsonText({{"text", answer.text},
-                         {"ids", answer.ids},
-                         {"finish_reason", answer.finish_reason},
-                         {"prompt_tokens", answer.prompt_tokens},
-                         {"generated_tokens", answer.ids.size()},
-                         {"seconds", answer.seconds},
-                         {"seed", seed}}) +
-               "\n");
-}
-
-Result<int> AnswerOnce(Generator& generator, Prepared& prepared, const RunFlags& flags, uint64_t seed) {
-  const ShowText show = [](std::string_view piece) -> Status {
-    RETURN_IF_ERROR(Print(IsTerminal(STDOUT_FILENO) ? WithoutControls(piece) : std::string(piece)));
-    return FlushOutput();
-  };
-  ASSIGN_OR_RETURN(const Answer answer, prepared.chat.Say(generator, Joined(prepared.text, prepared.prompt),
-                                                          flags.json ? ShowText() : show));
-  RETURN_IF_ERROR(flags.json ? PrintJson(answer, seed) : Print("\n"));
-  RETURN_IF_ERROR(FlushOutput());
-  if (flags.engine.verbose) PrintNote(FiguresLine(answer));
-  if (answer.finish_reason == "context")
-    PrintNote("note: the answer ends where the context does; --context N makes it longer");
-  return answer.finish_reason == "interrupted" ? kExitWarning : kExitOk;
+/// The conversation with a service: nothing of the model is here.
+Result<int> RunOverNetwork(const RunFlags& flags) {
+  if (flags.raw) return InvalidArgument("--raw continues a text with a model in this process; leave --server out");
+  ASSIGN_OR_RETURN(const PromptText prompt, ReadPrompt(flags));
+  auto variables = ParseVariables(flags.variables);
+  RETURN_IF_ERROR(variables);
+  InterruptGuard interrupt;
+  ASSIGN_OR_RETURN(RemoteConversation conversation,
+                   RemoteConversation::Connect(flags.remote, flags.sampling, std::move(*variables), flags.system,
+                                               [&interrupt] { return interrupt.Requested(); }));
+  if (flags.engine.verbose) PrintNote(fmt::format("model {} of {}", conversation.model(), flags.remote.server));
+  if (prompt.converse) return RunRepl(conversation, prompt.file, interrupt, flags.engine.verbose);
+  return AnswerOnce(conversation, Joined(prompt.file, prompt.prompt), flags.json, flags.sampling.seed,
+                    flags.engine.verbose);
 }
 
 Result<int> RunVerb(const RunFlags& flags) {
+  if (!flags.remote.server.empty()) return RunOverNetwork(flags);
   ASSIGN_OR_RETURN(Prepared prepared, Prepare(flags));
   ASSIGN_OR_RETURN(
       const SamplingParams params,
       ToSamplingParams(flags.sampling, prepared.folder, DrawnIds(prepared.config, prepared.tokenizer)));
   ASSIGN_OR_RETURN(EngineOptions options, ToEngineOptions(flags.engine));
-  if (!prepared.converse) {
+  if (!prepared.text.converse) {
     ASSIGN_OR_RETURN(options.context, ContextFor(prepared, options.context, params.max_tokens));
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
@@ -158,9 +163,10 @@ Result<int> RunVerb(const RunFlags& flags) {
   InterruptGuard interrupt;
   ASSIGN_OR_RETURN(Generator generator, Generator::Create(*engine, prepared.tokenizer, params,
                                                           [&interrupt] { return interrupt.Requested(); }));
-  if (prepared.converse)
-    return RunRepl(prepared.chat, generator, prepared.text, interrupt, flags.engine.verbose);
-  return AnswerOnce(generator, prepared, flags, params.seed);
+  LocalConversation conversation(prepared.chat, generator);
+  if (prepared.text.converse) return RunRepl(conversation, prepared.text.file, interrupt, flags.engine.verbose);
+  return AnswerOnce(conversation, Joined(prepared.text.file, prepared.text.prompt), flags.json, params.seed,
+                    flags.engine.verbose);
 }
 
 }  // namespace
@@ -172,6 +178,7 @@ void AddRun(CLI::App& app, Action& action) {
   verb->add_option("prompt", flags->prompt, "What to answer")->type_name("PROMPT");
   AddEngineFlags(*verb, flags->engine);
   AddSamplingFlags(*verb, flags->sampling);
+  AddRemoteFlags(*verb, flags->remote);
   verb->add_option("--system", flags->system, "System message")->type_name("TEXT");
   verb->add_option("--file", flags->file, "Put this file's text before the prompt")->type_name("FILE");
   verb->add_option("--variables", flags->variables, "Further template variables: a JSON object")

@@ -51,7 +51,8 @@ Result<SamplingParams> Recommended(const Path& folder, int64_t vocab_size) {
   return params;
 }
 
-/// "ID:BIAS".
+}  // namespace
+
 Result<std::pair<int32_t, float>> ParseBias(const std::string& text) {
   std::pair<int32_t, float> bias;
   const char* end = text.data() + text.size();
@@ -64,8 +65,6 @@ Result<std::pair<int32_t, float>> ParseBias(const std::string& text) {
   }
   return InvalidArgument("--logit-bias takes ID:BIAS, such as 42:-100, and is '{}'", text.substr(0, 64));
 }
-
-}  // namespace
 
 void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
   Setting(AddNumber(verb, "--temperature", flags.temperature, 0, kMaxTemperature, "0: always the likeliest token"),

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
@@ -23,6 +24,9 @@ struct SamplingFlags {
 };
 
 void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags);
+
+/// "ID:BIAS" of --logit-bias.
+Result<std::pair<int32_t, float>> ParseBias(const std::string& text);
 
 /// The parameters: a flag where there is one, else what `folder`/generation_config.json says (temperature,
 /// top_k, top_p, min_p, repetition_penalty; "do_sample": false is temperature 0), else SamplingParams' own

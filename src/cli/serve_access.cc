@@ -11,9 +11,9 @@ namespace hadal {
 namespace {
 
 constexpr const char* kIssuerHelp =
-    "An OIDC provider whose tokens are taken, as "
-    "issuer=URL,audience=NAME[,jwks=URL|FILE][,ca=FILE][,scopes=infer]"
-    "[,scopes_claim=NAME][,scope_names=THEIRS:OURS][,plain_type=true]; may be repeated";
+    "An OIDC provider whose tokens are taken, such as issuer=https://login.example,audience=hadal; further "
+    "parts are jwks=URL|FILE, ca=FILE, scopes=infer, scopes_claim=NAME, scope_names=THEIRS:OURS and "
+    "plain_type=true; may be repeated; in the file a list of maps with these keys";
 
 /// "a=b,c=d" as pairs.
 Result<std::vector<std::pair<std::string, std::string>>> Pairs(std::string_view text) {

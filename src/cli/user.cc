@@ -18,7 +18,9 @@ Example:
   hadal user add ann --scope infer
   hadal user add ci --scope infer,metrics --password-file - < secret
   hadal user list --json
-  hadal user disable ann          her tokens end at once)";
+  hadal user passwd ann           a new password, asked for in the terminal
+  hadal user disable ann          her tokens end at once
+  hadal user enable ann           she may log in again)";
 
 struct UserFlags {
   std::string state, name, password_file;

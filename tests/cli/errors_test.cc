@@ -93,7 +93,7 @@ TEST_F(Errors, BadFlags) {
   ExpectFailure(Hadal({"run", "--hello"}), "there is no flag --hello");
   ExpectFailure(Hadal({"run", "--", "--hello", "there"}), "'there' was not expected");
   ExpectFailure(Hadal({"bench", "modle"}), "hadal bench --help");
-  ExpectFailure(Hadal({"run", "hi"}, {.environment = {"HADAL_TOP_P=2"}}), "from 0 to 1");
+  ExpectFailure(Hadal({"run", "hi"}, {.environment = {"HADAL_SAMPLING_TOP_P=2"}}), "from 0 to 1");
   ExpectFailure(Logits(Golden("v3-tiny-fp8"), {"--ids", "1", "--act-quant", "f32"}), "needs --compute f32");
 }
 

@@ -127,8 +127,8 @@ TEST_F(RunVerb, FlagBeforeEnvironmentBeforeFolder) {
   // generation_config.json has a temperature of 0.6; greedy answers do not depend on the seed.
   const auto ids = [&](std::vector<std::string> more, const char* temperature, const char* seed) {
     Settings settings;
-    settings.environment = {std::string("HADAL_SEED=") + seed};
-    if (*temperature != '\0') settings.environment.push_back(std::string("HADAL_TEMPERATURE=") + temperature);
+    settings.environment = {std::string("HADAL_SAMPLING_SEED=") + seed};
+    if (*temperature != '\0') settings.environment.push_back(std::string("HADAL_SAMPLING_TEMPERATURE=") + temperature);
     more.insert(more.end(), {"--max-tokens", "12", "--ignore-eos", "Hello"});
     return Json(more, settings)["ids"];
   };
