@@ -1,7 +1,9 @@
-# make run    set up, build, and chat with the default model; PROMPT="…" asks it once instead
+# make run    set up, build, start the service, and chat with it over HTTPS; PROMPT="…" asks it once instead,
+#             MODEL=DIR serves another model than the default
 # make test   set up, build, and run all tests
 # The presets of CMakePresets.json (release, dev, asan, tsan) do the work underneath.
 
+# Made of random weights by run.sh where it is missing, until a trained model ships.
 MODEL ?= build/models/default
 PROMPT ?=
 # As it was typed: make would expand its dollars.
@@ -9,8 +11,8 @@ export HADAL_PROMPT = $(value PROMPT)
 
 .PHONY: run test test-asan test-tsan build setup clean
 
-run: build $(MODEL)
-	@build/release/hadal run --model "$(MODEL)" $(if $(value PROMPT),-- "$$HADAL_PROMPT")
+run: build
+	@scripts/run.sh build/release/hadal "$(MODEL)" build/state
 
 test: setup
 	@scripts/build.sh release
@@ -25,11 +27,6 @@ build: setup
 
 setup:
 	@scripts/setup.sh
-
-# Until a trained model ships, the default is one of random weights.
-build/models/default: | build
-	@mkdir -p $(dir $@)
-	@build/release/hadal synth --shape v3-tiny --weights bf16 --seed 1 --out $@
 
 clean:
 	@rm -rf build

@@ -5,6 +5,9 @@ cd "$(dirname "$0")/.."
 preset=$1
 shift
 folder=build/$preset
+mkdir -p build
+exec 9>"build/.$preset.lock" # of two at once, the second finds all built
+flock 9
 if [ ! -f "$folder/build.ninja" ]; then
   log=$(mktemp)
   cmake --preset "$preset" >"$log" 2>&1 || { cat "$log" >&2; exit 2; }
