@@ -58,6 +58,8 @@ while [ ! -s "$run/address" ]; do
   sleep 0.05
 done
 read -r address <"$run/address"
+[ ! -t 2 ] || echo "The service is at https://$address/v1, its log is $run/log, its CA $state/ca.crt." >&2
+grep 'weights are random' "$run/log" >&2 || true
 "$hadal" token issue --state "$state" --client make-run --scope infer --lifetime 1d >"$run/token"
 
 set -- run --server "https://$address" --ca "$state/ca.crt" --token-file "$run/token"
