@@ -5,7 +5,8 @@
 namespace hadal::grammar {
 namespace {
 
-constexpr size_t kMaxSeen = 4 * kMaxThreads;  // threads looked at in one step, those that read nothing included
+constexpr size_t kMaxSeen =
+    4 * kMaxThreads;  // threads looked at in one step, those that read nothing included
 
 uint32_t Mix(uint32_t hash, uint32_t value) {
   hash = (hash ^ value) * 0x9E3779B1u;

@@ -16,12 +16,14 @@ inline constexpr int kMaxStackDepth = 1024;
 // Ways of reading a text that are followed at once. What would need more can't be taken: the grammar is
 // ambiguous beyond use.
 inline constexpr size_t kMaxThreads = 4096;
-// States, and steps of work, between two calls of Compact: what one mask may cost. Some 0.2 s of work at most.
+// States, and steps of work, between two calls of Compact: what one mask may cost. Some 0.2 s of work at
+// most.
 inline constexpr size_t kMaxStates = 50'000;
 inline constexpr int64_t kMaxWork = 10'000'000;
 
-/// A state is a set of threads; a thread is a node, and a stack of nodes to return to. Equal states have equal
-/// ids, and steps that were taken once are looked up. Everything depends on the program and the calls alone.
+/// A state is a set of threads; a thread is a node, and a stack of nodes to return to. Equal states have
+/// equal ids, and steps that were taken once are looked up. Everything depends on the program and the calls
+/// alone.
 ///
 /// Memory: at most kMaxStates rows of 4 bytes per class of bytes, and kMaxWork bounds the rest; a JSON
 /// schema's states take some 100 KB. Used by one thread at a time.
@@ -102,7 +104,7 @@ class Automaton {
   State start_ = 0;
   std::vector<StateInfo> states_;
   std::vector<Thread> threads_;
-  std::vector<State> table_;           // [states, classes]
+  std::vector<State> table_;  // [states, classes]
   std::vector<StackNode> stacks_;
   std::vector<int32_t> state_index_, stack_index_;  // open addressing; -1: free
   int64_t work_ = 0;
@@ -110,7 +112,7 @@ class Automaton {
 
   // Of the step being made.
   std::vector<Thread> open_, kept_;
-  std::vector<Thread> seen_;           // open addressing, at most half full
+  std::vector<Thread> seen_;  // open addressing, at most half full
   std::vector<uint32_t> seen_stamp_;
   uint32_t stamp_ = 0;
   size_t seen_count_ = 0;

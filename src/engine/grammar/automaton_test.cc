@@ -71,7 +71,9 @@ TEST(Automaton, ExponentialAmbiguityEndsInsteadOfGrowing) {
 
 TEST(Automaton, CompactKeepsTheState) {
   const auto program =
-      CompileSchema(R"({"type": "array", "items": {"type": ["array", "string"], "items": {"type": "integer"}}})").value();
+      CompileSchema(
+          R"({"type": "array", "items": {"type": ["array", "string"], "items": {"type": "integer"}}})")
+          .value();
   Automaton automaton(program), other(program);
   const std::string text = R"(["a", [1, 2, -30], [], "x\u00e9", [4]])";
   State state = automaton.start(), plain = other.start();

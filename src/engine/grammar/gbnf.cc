@@ -191,8 +191,9 @@ class Parser {
       case 'U':
         return TakeHex(8, escape);
       default:
-        return Fail(escape, "unknown escape; there are \\n \\r \\t \\\" \\\\ \\[ \\] \\- \\xHH \\uHHHH "
-                            "\\UHHHHHHHH");
+        return Fail(escape,
+                    "unknown escape; there are \\n \\r \\t \\\" \\\\ \\[ \\] \\- \\xHH \\uHHHH "
+                    "\\UHHHHHHHH");
     }
   }
 

@@ -15,7 +15,8 @@ void ExpectTexts(std::string_view gbnf, std::initializer_list<std::string_view> 
   ASSERT_TRUE(program) << program.error().message;
   for (const std::string_view text : yes) {
     EXPECT_EQ(MatchText(*program, text), Match::kYes) << text;
-    for (size_t i = 0; i < text.size(); ++i) EXPECT_NE(MatchText(*program, text.substr(0, i)), Match::kNo) << text;
+    for (size_t i = 0; i < text.size(); ++i)
+      EXPECT_NE(MatchText(*program, text.substr(0, i)), Match::kNo) << text;
   }
   for (const std::string_view text : no) EXPECT_NE(MatchText(*program, text), Match::kYes) << text;
 }
@@ -90,7 +91,8 @@ TEST(Gbnf, TokensByIdAndText) {
 }
 
 TEST(Gbnf, RefusesWithLineAndColumn) {
-  ExpectRefused("root ::= \"a\"\nx = \"b\"", "line 2, column 3: expected '::=' after the rule's name 'x', found '='");
+  ExpectRefused("root ::= \"a\"\nx = \"b\"",
+                "line 2, column 3: expected '::=' after the rule's name 'x', found '='");
   ExpectRefused("root ::= \"abc", "line 1, column 10: what begins here does not end");
   ExpectRefused("root ::= [abc", "line 1, column 10: what begins here does not end");
   ExpectRefused("root ::= \"\\q\"", "line 1, column 11: unknown escape");
@@ -119,7 +121,8 @@ TEST(Gbnf, RefusesWithLineAndColumn) {
 
 TEST(Gbnf, LimitsAreNamed) {
   ExpectRefused(std::string(kMaxGrammarBytes + 1, ' '), "resource_exhausted: the grammar has 65537 bytes");
-  ExpectRefused("root ::= " + std::string(200, '(') + "\"a\"" + std::string(200, ')'), "nested more than 100 deep");
+  ExpectRefused("root ::= " + std::string(200, '(') + "\"a\"" + std::string(200, ')'),
+                "nested more than 100 deep");
   ExpectRefused("root ::= \"a\"{100001}", "at most 100000 repetitions");
   ExpectRefused("root ::= \"a\"{99999999999999999999999}", "at most 100000 repetitions");
   // Repetitions of repetitions stop where the network is full, not where they end.
@@ -131,7 +134,8 @@ TEST(Gbnf, LimitsAreNamed) {
 }
 
 TEST(Gbnf, LeftRecursionIsRefusedByName) {
-  ExpectRefused("root ::= sum\nsum ::= sum \"+\" num | num\nnum ::= [0-9]", "the rule 'sum' is left-recursive");
+  ExpectRefused("root ::= sum\nsum ::= sum \"+\" num | num\nnum ::= [0-9]",
+                "the rule 'sum' is left-recursive");
   ExpectRefused("root ::= a\na ::= b \"x\"\nb ::= c\nc ::= a | \"y\"", "is left-recursive");
   ExpectRefused("root ::= (\" \"* root)? \"a\"", "the rule 'root' is left-recursive");
   ExpectRefused("root ::= e root | \"a\"\ne ::= \"\" | \"x\"", "the rule 'root' is left-recursive");

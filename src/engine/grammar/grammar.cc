@@ -25,7 +25,8 @@ std::vector<CodeRange> Normalized(std::vector<CodeRange> ranges) {
     // Around the surrogates, which UTF-8 does not encode.
     if (range.first <= kBeforeSurrogates)
       parts.push_back({range.first, std::min(range.last, kBeforeSurrogates)});
-    if (range.last >= kAfterSurrogates) parts.push_back({std::max(range.first, kAfterSurrogates), range.last});
+    if (range.last >= kAfterSurrogates)
+      parts.push_back({std::max(range.first, kAfterSurrogates), range.last});
   }
   std::ranges::sort(parts, {}, &CodeRange::first);
   std::vector<CodeRange> merged;

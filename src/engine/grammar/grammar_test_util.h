@@ -38,7 +38,8 @@ inline Result<std::shared_ptr<const Program>> CompileSchema(std::string_view sch
 }
 
 inline std::string MessageOf(const Result<std::shared_ptr<const Program>>& made) {
-  return made ? std::string("no error") : std::string(CodeName(made.error().code)) + ": " + made.error().message;
+  return made ? std::string("no error")
+              : std::string(CodeName(made.error().code)) + ": " + made.error().message;
 }
 
 enum class Match { kNo, kPrefix, kYes };

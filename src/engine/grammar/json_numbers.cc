@@ -23,14 +23,13 @@ class Digits {
     if (low.find_first_not_of('0') == low.npos && high.find_first_not_of('9') == high.npos)
       return Any(count, count);
     const std::string_view low_rest = low.substr(1), high_rest = high.substr(1);
-    if (low[0] == high[0])
-      return grammar_.Sequence({Range(low[0], low[0]), SameLength(low_rest, high_rest)});
+    if (low[0] == high[0]) return grammar_.Sequence({Range(low[0], low[0]), SameLength(low_rest, high_rest)});
     const std::string nines(low_rest.size(), '9'), zeros(low_rest.size(), '0');
     std::vector<ExprId> ways = {grammar_.Sequence({Range(low[0], low[0]), SameLength(low_rest, nines)}),
                                 grammar_.Sequence({Range(high[0], high[0]), SameLength(zeros, high_rest)})};
     if (low[0] + 1 < high[0])
-      ways.push_back(grammar_.Sequence({Range(static_cast<char>(low[0] + 1), static_cast<char>(high[0] - 1)),
-                                        Any(count - 1, count - 1)}));
+      ways.push_back(grammar_.Sequence(
+          {Range(static_cast<char>(low[0] + 1), static_cast<char>(high[0] - 1)), Any(count - 1, count - 1)}));
     return grammar_.Choice(std::move(ways));
   }
 
@@ -164,8 +163,8 @@ ExprId IntegersBetween(Grammar& grammar, int64_t low, int64_t high) {
   Digits digits(grammar);
   std::vector<ExprId> ways;
   if (low < 0)
-    ways.push_back(grammar.Sequence(
-        {grammar.Literal("-"), digits.Magnitude(std::max<int64_t>(1, -high), -low)}));
+    ways.push_back(
+        grammar.Sequence({grammar.Literal("-"), digits.Magnitude(std::max<int64_t>(1, -high), -low)}));
   if (high >= 0) ways.push_back(digits.Magnitude(std::max<int64_t>(0, low), high));
   return grammar.Choice(std::move(ways));
 }
@@ -186,8 +185,10 @@ Result<ExprId> NumbersBetween(Grammar& grammar, std::optional<NumberBound> low,
     if (sizes < 0) return;
     ways.push_back(negative ? grammar.Sequence({grammar.Literal("-"), sizes}) : sizes);
   };
-  if (highest >= 0) add(lowest > 0 ? low_size : Decimal{0, {}, lowest == 0 && low_size.exclusive}, high_size, false);
-  if (lowest < 0) add(highest < 0 ? high_size : Decimal{0, {}, highest == 0 && high_size.exclusive}, low_size, true);
+  if (highest >= 0)
+    add(lowest > 0 ? low_size : Decimal{0, {}, lowest == 0 && low_size.exclusive}, high_size, false);
+  if (lowest < 0)
+    add(highest < 0 ? high_size : Decimal{0, {}, highest == 0 && high_size.exclusive}, low_size, true);
   if (ways.empty()) return InvalidArgument("no number lies between the bounds");
   return grammar.Choice(std::move(ways));
 }

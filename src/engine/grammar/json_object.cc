@@ -45,8 +45,9 @@ class OtherNames {
         ways.push_back(grammar_.Sequence({JsonCharacters(grammar_, {{c, c}}, options_), NodeRule(child)}));
         taken.push_back({c, c});
       }
-      ways.push_back(grammar_.Sequence(
-          {JsonCharacters(grammar_, Complement(Normalized(std::move(taken))), options_), grammar_.Ref(free)}));
+      ways.push_back(
+          grammar_.Sequence({JsonCharacters(grammar_, Complement(Normalized(std::move(taken))), options_),
+                             grammar_.Ref(free)}));
       if (!nodes_[i].ends) ways.push_back(grammar_.Literal("\""));
       grammar_.Define(grammar_.RuleNamed(NodeName(i)), grammar_.Choice(std::move(ways)));
       if (grammar_.full()) break;
@@ -82,9 +83,9 @@ ExprId Member(Grammar& grammar, ExprId name, ExprId value) {
   return grammar.Sequence({name, grammar.Literal(":"), Rule(grammar, "json-sp"), value});
 }
 
-/// The rules "next i", members from i on of which there is at least one, and "after i", what may follow a member
-/// before i. Each member is one rule's and each comma is read once, so size and work are linear in the members,
-/// whichever of them may be left out.
+/// The rules "next i", members from i on of which there is at least one, and "after i", what may follow a
+/// member before i. Each member is one rule's and each comma is read once, so size and work are linear in the
+/// members, whichever of them may be left out.
 ExprId Members(Grammar& grammar, const ObjectParts& parts, const std::string& prefix,
                const JsonOptions& options) {
   const size_t count = parts.members.size();

@@ -17,8 +17,8 @@ Ranges DigitRanges() { return {{'0', '9'}}; }
 Ranges WordRanges() { return {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}; }
 // ECMA 262's WhiteSpace and LineTerminator.
 Ranges SpaceRanges() {
-  return {{0x09, 0x0D}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029},
-          {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+  return {{0x09, 0x0D},     {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+          {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 }
 Ranges LineEnds() { return {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}}; }
 
@@ -162,7 +162,8 @@ class PatternParser {
         ASSIGN_OR_RETURN(const Ranges last, ParseCharacter(/*in_set=*/true));
         const bool single = first.size() == 1 && last.size() == 1 && first[0].first == first[0].last &&
                             last[0].first == last[0].last;
-        if (!single || last[0].first < first[0].first) return InvalidArgument("a range of a set out of order");
+        if (!single || last[0].first < first[0].first)
+          return InvalidArgument("a range of a set out of order");
         first[0].last = last[0].first;
       }
       ranges.insert(ranges.end(), first.begin(), first.end());

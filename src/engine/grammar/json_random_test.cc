@@ -14,7 +14,8 @@ using Value = nlohmann::ordered_json;
 
 /// Characters of a string in UTF-8.
 size_t Length(const std::string& text) {
-  return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 bool HasType(const Value& value, const std::string& type) {
@@ -29,26 +30,33 @@ bool HasType(const Value& value, const std::string& type) {
 bool Valid(const Value& schema, const Value& value, const Value& root) {
   if (schema.is_boolean()) return schema.get<bool>();
   if (schema.contains("$ref"))
-    return Valid(root.at(nlohmann::ordered_json::json_pointer(schema["$ref"].get<std::string>().substr(1))), value, root);
+    return Valid(root.at(nlohmann::ordered_json::json_pointer(schema["$ref"].get<std::string>().substr(1))),
+                 value, root);
   if (schema.contains("anyOf"))
     return std::ranges::any_of(schema["anyOf"], [&](const Value& one) { return Valid(one, value, root); });
-  if (schema.contains("enum") && std::ranges::find(schema["enum"], value) == schema["enum"].end()) return false;
+  if (schema.contains("enum") && std::ranges::find(schema["enum"], value) == schema["enum"].end())
+    return false;
   if (schema.contains("type")) {
     const Value types = schema["type"].is_array() ? schema["type"] : Value::array({schema["type"]});
     if (std::ranges::none_of(types, [&](const Value& type) { return HasType(value, type); })) return false;
   }
   if (value.is_number()) {
     if (schema.contains("minimum") && value.get<double>() < schema["minimum"].get<double>()) return false;
-    if (schema.contains("exclusiveMaximum") && value.get<double>() >= schema["exclusiveMaximum"].get<double>()) return false;
+    if (schema.contains("exclusiveMaximum") &&
+        value.get<double>() >= schema["exclusiveMaximum"].get<double>())
+      return false;
   }
   if (value.is_string()) {
     const std::string text = value;
     if (schema.contains("minLength") && Length(text) < schema["minLength"].get<size_t>()) return false;
     if (schema.contains("maxLength") && Length(text) > schema["maxLength"].get<size_t>()) return false;
-    if (schema.contains("pattern") && !std::regex_search(text, std::regex(schema["pattern"].get<std::string>()))) return false;
+    if (schema.contains("pattern") &&
+        !std::regex_search(text, std::regex(schema["pattern"].get<std::string>())))
+      return false;
   }
   if (value.is_array()) {
-    if (value.size() < schema.value("minItems", 0u) || value.size() > schema.value("maxItems", 1000000u)) return false;
+    if (value.size() < schema.value("minItems", 0u) || value.size() > schema.value("maxItems", 1000000u))
+      return false;
     for (const Value& item : value)
       if (schema.contains("items") && !Valid(schema["items"], item, root)) return false;
   }
@@ -59,7 +67,8 @@ bool Valid(const Value& schema, const Value& value, const Value& root) {
     for (const auto& [name, member] : value.items()) {
       if (properties.contains(name)) {
         if (!Valid(properties[name], member, root)) return false;
-      } else if (schema.contains("additionalProperties") && !Valid(schema["additionalProperties"], member, root)) {
+      } else if (schema.contains("additionalProperties") &&
+                 !Valid(schema["additionalProperties"], member, root)) {
         return false;
       }
     }
@@ -75,12 +84,17 @@ class Generator {
 
   Value Root() {
     Value schema = Schema(3);
-    schema["$defs"]["tree"] = {{"type", "object"},
-                               {"properties", {{"v", Schema(0)}, {"kids", {{"type", "array"}, {"items", {{"$ref", "#/$defs/tree"}}}}}}},
-                               {"required", {"v"}},
-                               {"additionalProperties", false}};
+    schema["$defs"]["tree"] = {
+        {"type", "object"},
+        {"properties",
+         {{"v", Schema(0)}, {"kids", {{"type", "array"}, {"items", {{"$ref", "#/$defs/tree"}}}}}}},
+        {"required", {"v"}},
+        {"additionalProperties", false}};
     if (schema.contains("anyOf") || schema.contains("$ref")) {
-      Value wrapped = {{"type", "object"}, {"properties", {{"x", schema}}}, {"required", {"x"}}, {"additionalProperties", false}};
+      Value wrapped = {{"type", "object"},
+                       {"properties", {{"x", schema}}},
+                       {"required", {"x"}},
+                       {"additionalProperties", false}};
       wrapped["$defs"] = schema["$defs"];
       wrapped["properties"]["x"].erase("$defs");
       return wrapped;
@@ -97,13 +111,18 @@ class Generator {
       case 2:
         return {{"type", "integer"}, {"minimum", Pick(200) - 100}, {"exclusiveMaximum", 101 + Pick(1000)}};
       case 3:
-        return {{"type", "number"}, {"minimum", (Pick(2000) - 1000) / 8.0}, {"exclusiveMaximum", 126 + Pick(100) / 4.0}};
+        return {{"type", "number"},
+                {"minimum", (Pick(2000) - 1000) / 8.0},
+                {"exclusiveMaximum", 126 + Pick(100) / 4.0}};
       case 4:
         return {{"enum", {"red", "größer", 5, nullptr, true, {{"k", {1, "é"}}}, "a\"b"}}};
       case 5:
         return {{"type", "string"}, {"pattern", Patterns()[static_cast<size_t>(Pick(4))].first}};
       case 6:
-        return {{"type", "array"}, {"items", Schema(depth - 1)}, {"minItems", Pick(2)}, {"maxItems", 2 + Pick(3)}};
+        return {{"type", "array"},
+                {"items", Schema(depth - 1)},
+                {"minItems", Pick(2)},
+                {"maxItems", 2 + Pick(3)}};
       case 7:
         return {{"anyOf", {Schema(depth - 1), Schema(depth - 1)}}};
       case 8:
@@ -116,8 +135,10 @@ class Generator {
   /// A document that is valid, with its properties in the schema's order.
   Value Document(const Value& schema, const Value& root, int depth) {
     if (schema.contains("$ref")) return Document(root["$defs"]["tree"], root, depth - 1);
-    if (schema.contains("anyOf")) return Document(schema["anyOf"][static_cast<size_t>(Pick(2))], root, depth - 1);
-    if (schema.contains("enum")) return schema["enum"][static_cast<size_t>(Pick(static_cast<int>(schema["enum"].size())))];
+    if (schema.contains("anyOf"))
+      return Document(schema["anyOf"][static_cast<size_t>(Pick(2))], root, depth - 1);
+    if (schema.contains("enum"))
+      return schema["enum"][static_cast<size_t>(Pick(static_cast<int>(schema["enum"].size())))];
     if (schema.contains("pattern")) {
       for (const auto& [pattern, example] : Patterns())
         if (schema["pattern"] == pattern) return example;
@@ -141,14 +162,18 @@ class Generator {
       if (must || (depth > 0 && Pick(2))) object[item.key()] = Document(item.value(), root, depth - 1);
     }
     if (schema.contains("additionalProperties") && schema["additionalProperties"].is_object())
-      for (int i = Pick(3); i > 0; --i) object["more" + Text(0, 4)] = Document(schema["additionalProperties"], root, 0);
+      for (int i = Pick(3); i > 0; --i)
+        object["more" + Text(0, 4)] = Document(schema["additionalProperties"], root, 0);
     return object;
   }
 
  private:
   static const std::vector<std::pair<std::string, std::string>>& Patterns() {
     static const std::vector<std::pair<std::string, std::string>> patterns = {
-        {"^[a-f0-9]{4}$", "0af9"}, {"^(ab|c)+-\\d*$", "abcab-12"}, {"x{2,3}", "axxxb"}, {"^\\w+@\\w+\\.org$", "a_1@b.org"}};
+        {"^[a-f0-9]{4}$", "0af9"},
+        {"^(ab|c)+-\\d*$", "abcab-12"},
+        {"x{2,3}", "axxxb"},
+        {"^\\w+@\\w+\\.org$", "a_1@b.org"}};
     return patterns;
   }
 
@@ -168,19 +193,24 @@ class Generator {
   }
 
   std::string Text(int min, int max) {
-    static const std::vector<std::string> parts = {"a", "Z", " ", "é", "字", "😀", "\"", "\\", "\n", "/", "<", "}", ",", ":"};
+    static const std::vector<std::string> parts = {"a",  "Z",  " ", "é", "字", "😀", "\"",
+                                                   "\\", "\n", "/", "<", "}",  ",", ":"};
     std::string text;
-    for (int i = min + Pick(max - min + 1); i > 0; --i) text += parts[static_cast<size_t>(Pick(static_cast<int>(parts.size())))];
+    for (int i = min + Pick(max - min + 1); i > 0; --i)
+      text += parts[static_cast<size_t>(Pick(static_cast<int>(parts.size())))];
     return text;
   }
 
   std::mt19937 random_;
 };
 
-bool Has(std::span<const uint64_t> mask, int32_t id) { return (mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0; }
+bool Has(std::span<const uint64_t> mask, int32_t id) {
+  return (mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0;
+}
 
 /// Chooses tokens at random; from the 60th on those that end things, where they may come.
-std::string Choose(GrammarConstraint& constraint, const Vocabulary& vocabulary, Generator& random, std::string* error) {
+std::string Choose(GrammarConstraint& constraint, const Vocabulary& vocabulary, Generator& random,
+                   std::string* error) {
   const Tokenizer& tokenizer = vocabulary.tokenizer();
   std::vector<int32_t> closers;
   for (const std::string_view text : {"}", "]", "\"", "\"", "null", "n", "r", "x", "@", ".", "-", "c"}) {
@@ -230,11 +260,13 @@ TEST(JsonRandom, WhatIsChosenUnderTheMasksIsValid) {
   }
 }
 
-void ExpectAllowed(GrammarConstraint constraint, const Vocabulary& vocabulary, const std::vector<int32_t>& ids) {
+void ExpectAllowed(GrammarConstraint constraint, const Vocabulary& vocabulary,
+                   const std::vector<int32_t>& ids) {
   for (size_t i = 0; i < ids.size(); ++i) {
     const auto mask = constraint.Allowed();
     ASSERT_TRUE(mask) << mask.error().message;
-    ASSERT_TRUE(Has(*mask, ids[i])) << "token " << i << " '" << vocabulary.tokenizer().TokenBytes(ids[i]).value() << "'";
+    ASSERT_TRUE(Has(*mask, ids[i])) << "token " << i << " '"
+                                    << vocabulary.tokenizer().TokenBytes(ids[i]).value() << "'";
     constraint.Accept(ids[i]);
   }
   ASSERT_TRUE(constraint.MustEnd() || Has(constraint.Allowed().value(), 1));
@@ -247,7 +279,8 @@ std::vector<int32_t> CutAtRandom(std::string_view text, const Vocabulary& vocabu
     std::vector<int32_t> fitting;
     for (int32_t id = 0; id < vocabulary.size(); ++id) {
       const auto bytes = vocabulary.tokenizer().TokenBytes(id);
-      if (bytes && !bytes->empty() && !vocabulary.tokenizer().IsSpecial(id) && text.starts_with(*bytes)) fitting.push_back(id);
+      if (bytes && !bytes->empty() && !vocabulary.tokenizer().IsSpecial(id) && text.starts_with(*bytes))
+        fitting.push_back(id);
     }
     const int32_t id = fitting[static_cast<size_t>(random.Pick(static_cast<int>(fitting.size())))];
     ids.push_back(id);
@@ -271,7 +304,8 @@ TEST(JsonRandom, EveryCutOfAValidDocumentIsAllowed) {
         SCOPED_TRACE(schema.dump() + "\n" + text);
         const GrammarConstraint constraint(vocabulary, *program, {1});
         ExpectAllowed(constraint, *vocabulary, vocabulary->tokenizer().Encode(text).value());
-        if (std::string(name) == "tiny-bpe") ExpectAllowed(constraint, *vocabulary, CutAtRandom(text, *vocabulary, random));
+        if (std::string(name) == "tiny-bpe")
+          ExpectAllowed(constraint, *vocabulary, CutAtRandom(text, *vocabulary, random));
         if (HasFatalFailure()) return;
       }
     }

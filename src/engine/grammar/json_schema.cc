@@ -61,7 +61,8 @@ class Converter {
     bool anything = false;
     if (!schema.get(anything)) {
       if (anything) return Rule("json-value");
-      return InvalidArgument("the schema's {} is false, which nothing satisfies", place.empty() ? "root" : place);
+      return InvalidArgument("the schema's {} is false, which nothing satisfies",
+                             place.empty() ? "root" : place);
     }
     ASSIGN_OR_RETURN(const SchemaNode node, SchemaNode::Of(schema, place));
     if (node.Has("$ref")) return ConvertReference(node);
@@ -210,7 +211,8 @@ class Converter {
     if (!bounds.low && !bounds.high) return Rule("json-number");
     Result<ExprId> made = NumbersBetween(grammar_, bounds.low, bounds.high);
     if (!made)
-      return MakeError(made.error().code, "the schema's bounds at {}: {}", node.place(), made.error().message);
+      return MakeError(made.error().code, "the schema's bounds at {}: {}", node.place(),
+                       made.error().message);
     return made;
   }
 
@@ -273,8 +275,8 @@ class Converter {
       if (prefix->get(list))
         return InvalidArgument("the schema's {} must be an array of schemas", node.PlaceOf("prefixItems"));
       for (const Json item : list) {
-        ASSIGN_OR_RETURN(const ExprId made,
-                         Convert(item, fmt::format("{}/{}", node.PlaceOf("prefixItems"), parts.first.size())));
+        ASSIGN_OR_RETURN(const ExprId made, Convert(item, fmt::format("{}/{}", node.PlaceOf("prefixItems"),
+                                                                      parts.first.size())));
         parts.first.push_back(made);
       }
     }
@@ -326,7 +328,8 @@ class Converter {
       parts.additional = Rule("json-value");
     }
     for (const std::string& name : parts.required) {
-      const bool declared = std::ranges::find(parts.members, name, &ObjectParts::Member::name) != parts.members.end();
+      const bool declared =
+          std::ranges::find(parts.members, name, &ObjectParts::Member::name) != parts.members.end();
       if (declared) continue;
       if (parts.names.contains(name) || (additional && !parts.additional))
         return InvalidArgument("the schema at {} requires the property '{}' and forbids it",
@@ -352,7 +355,8 @@ class Converter {
     ObjectParts parts;
     size_t index = 0;
     for (const Json schema : list) {
-      ASSIGN_OR_RETURN(SchemaNode part, SchemaNode::Of(schema, fmt::format("{}/{}", node.PlaceOf("allOf"), index++)));
+      ASSIGN_OR_RETURN(SchemaNode part,
+                       SchemaNode::Of(schema, fmt::format("{}/{}", node.PlaceOf("allOf"), index++)));
       ASSIGN_OR_RETURN(part, FollowReferences(root_, std::move(part)));
       RETURN_IF_ERROR(part.AllowOnly("allOf", {"type", "properties", "required"}));
       RETURN_IF_ERROR(CheckIsObject(part));

@@ -20,9 +20,9 @@ namespace hadal::grammar {
 ///   - names of additional properties have only short escapes; a name may still come twice
 ///
 /// Taken: type, properties, required, additionalProperties, minProperties and maxProperties (where there are
-/// no properties), items, prefixItems, minItems, maxItems, enum, const, anyOf, oneOf (of schemas that no value
-/// can satisfy two of, as far as types and constants show), allOf (of one schema, or of objects), $ref within
-/// the document, minLength, maxLength, pattern, format, minimum, maximum and their exclusive forms,
+/// no properties), items, prefixItems, minItems, maxItems, enum, const, anyOf, oneOf (of schemas that no
+/// value can satisfy two of, as far as types and constants show), allOf (of one schema, or of objects), $ref
+/// within the document, minLength, maxLength, pattern, format, minimum, maximum and their exclusive forms,
 /// multipleOf 1 of integers. Annotations are ignored. kUnsupported: anything else, with its JSON pointer.
 /// kInvalidArgument: what is no schema, or what nothing satisfies.
 ///

@@ -78,9 +78,7 @@ class Builder {
   }
 
  private:
-  bool Full() const {
-    return static_cast<size_t>(net_.nodes) > kMaxNodes || net_.links.size() > kMaxEdges;
-  }
+  bool Full() const { return static_cast<size_t>(net_.nodes) > kMaxNodes || net_.links.size() > kMaxEdges; }
   int32_t Node() { return net_.nodes++; }
   void Add(int32_t source, Edge edge) { net_.links.push_back({source, edge}); }
   void Skip(int32_t from, int32_t to) { Add(from, {.kind = Edge::kEpsilon, .target = to}); }
@@ -132,7 +130,8 @@ class Builder {
     for (const ByteRanges& run : Utf8Ranges(ranges)) {
       int32_t next = to;
       for (size_t i = run.size() - 1; i > 0; --i) {
-        const auto [tail, is_new] = tails.try_emplace(ByteRanges(run.begin() + static_cast<long>(i), run.end()));
+        const auto [tail, is_new] =
+            tails.try_emplace(ByteRanges(run.begin() + static_cast<long>(i), run.end()));
         if (is_new) {
           tail->second = Node();
           Bytes(tail->second, run[i].lo, run[i].hi, next);
@@ -207,7 +206,8 @@ class Builder {
         int hi = lo;
         while (hi < 255 && next[hi + 1] == next[lo]) ++hi;
         if (next[lo] < marker.size())
-          Bytes(node, static_cast<uint8_t>(lo), static_cast<uint8_t>(hi), first + static_cast<int32_t>(next[lo]));
+          Bytes(node, static_cast<uint8_t>(lo), static_cast<uint8_t>(hi),
+                first + static_cast<int32_t>(next[lo]));
         lo = hi + 1;
       }
     }

@@ -36,8 +36,8 @@ class Program {
   /// The network of `grammar` from the rule `root` on, without what can never come to an end, so that from
   /// every node there is a way on.
   ///
-  /// kInvalidArgument: a rule without body, left recursion (a rule that comes to itself before any byte; it is
-  /// named), or a grammar that matches nothing. kResourceExhausted: more than kMaxNodes or kMaxEdges.
+  /// kInvalidArgument: a rule without body, left recursion (a rule that comes to itself before any byte; it
+  /// is named), or a grammar that matches nothing. kResourceExhausted: more than kMaxNodes or kMaxEdges.
   /// Cost: O(size), some 20 ms at most.
   static Result<std::shared_ptr<const Program>> Compile(const Grammar& grammar, RuleId root);
 

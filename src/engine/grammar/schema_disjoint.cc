@@ -73,9 +73,10 @@ Result<Target> Resolve(Json root, const SchemaNode& node) {
     return InvalidArgument("the schema's {} must be a string", node.PlaceOf("$ref"));
   const bool local = text == "#" || text.starts_with("#/");
   if (!local || text.find('%') != text.npos)
-    return Unsupported("the schema's '$ref' at {} is '{}'; only references within it are supported, such as "
-                       "#/$defs/name",
-                       node.PlaceOf("$ref"), text.substr(0, 128));
+    return Unsupported(
+        "the schema's '$ref' at {} is '{}'; only references within it are supported, such as "
+        "#/$defs/name",
+        node.PlaceOf("$ref"), text.substr(0, 128));
   Target target{std::string(text.substr(1)), root};
   if (!target.pointer.empty() && root.at_pointer(target.pointer).get(target.schema))
     return InvalidArgument("the schema's '$ref' at {} refers to '{}', which is not there",
@@ -85,8 +86,7 @@ Result<Target> Resolve(Json root, const SchemaNode& node) {
 
 Result<SchemaNode> FollowReferences(Json root, SchemaNode node) {
   for (int i = 0; node.Has("$ref"); ++i) {
-    if (i == kMaxReferences)
-      return InvalidArgument("the schema's {} refers to itself", node.PlaceOf("$ref"));
+    if (i == kMaxReferences) return InvalidArgument("the schema's {} refers to itself", node.PlaceOf("$ref"));
     RETURN_IF_ERROR(node.AllowOnly("$ref", {}));
     ASSIGN_OR_RETURN(Target target, Resolve(root, node));
     ASSIGN_OR_RETURN(node, SchemaNode::Of(target.schema, std::move(target.pointer)));

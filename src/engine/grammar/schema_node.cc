@@ -7,9 +7,10 @@
 namespace hadal::grammar {
 namespace {
 
-constexpr auto kAnnotations = std::to_array<std::string_view>(
-    {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$schema",
-     "$id", "$comment", "$defs", "definitions", "discriminator", "contentEncoding", "contentMediaType"});
+constexpr auto kAnnotations =
+    std::to_array<std::string_view>({"title", "description", "default", "examples", "example", "deprecated",
+                                     "readOnly", "writeOnly", "$schema", "$id", "$comment", "$defs",
+                                     "definitions", "discriminator", "contentEncoding", "contentMediaType"});
 
 struct Keyword {
   std::string_view name;
@@ -160,10 +161,12 @@ Result<unsigned> SchemaNode::Types() const {
   }
   const auto add = [&](Json name) -> Status {
     std::string_view text;
-    if (name.get(text)) return InvalidArgument("the schema's {} must be a string or strings", PlaceOf("type"));
+    if (name.get(text))
+      return InvalidArgument("the schema's {} must be a string or strings", PlaceOf("type"));
     const auto known = std::ranges::find(kTypeNames, text, &TypeName::name);
     if (known == std::end(kTypeNames))
-      return InvalidArgument("the schema's {} is '{}', which is no type", PlaceOf("type"), text.substr(0, 64));
+      return InvalidArgument("the schema's {} is '{}', which is no type", PlaceOf("type"),
+                             text.substr(0, 64));
     types |= known->type;
     return {};
   };
@@ -177,8 +180,7 @@ Result<unsigned> SchemaNode::Types() const {
   return types;
 }
 
-Status SchemaNode::AllowOnly(std::string_view beside,
-                             std::initializer_list<std::string_view> allowed) const {
+Status SchemaNode::AllowOnly(std::string_view beside, std::initializer_list<std::string_view> allowed) const {
   for (const auto& [keyword, value] : members_) {
     if (keyword == beside || IsAnnotation(keyword) || std::ranges::find(allowed, keyword) != allowed.end())
       continue;

@@ -86,7 +86,8 @@ void Walk(Automaton& automaton, State state, const TokenTree& tree, std::vector<
 
 }  // namespace
 
-Status FillMask(Automaton& automaton, State state, const Vocabulary& vocabulary, std::vector<uint64_t>& mask) {
+Status FillMask(Automaton& automaton, State state, const Vocabulary& vocabulary,
+                std::vector<uint64_t>& mask) {
   const std::span<const uint64_t> plain = vocabulary.plain();
   if (TakesPlainTokens(automaton, state)) {
     mask.assign(plain.begin(), plain.end());

@@ -41,7 +41,8 @@ constexpr std::string_view kSchema = R"({"type": "object", "required": ["name", 
 
 TEST(TokenMask, HoldsExactlyTheTokensThatGoOn) {
   const std::string text =
-      "{\n  \"name\": \"a \\\"b\\\" äß字😀<｜x｜>\",\"short\":\"abcdefgh\", \"size\": -1.25, \"kind\":\"größer\","
+      "{\n  \"name\": \"a \\\"b\\\" äß字😀<｜x｜>\",\"short\":\"abcdefgh\", \"size\": -1.25, "
+      "\"kind\":\"größer\","
       "\"tags\": [\"abc\", \"é\"], \"other\": true, \"na\": false }";
   for (const std::string name : {"tiny-bpe", "deepseek-v3"}) {
     const auto& vocabulary = VocabularyOf(name);
@@ -67,7 +68,8 @@ TEST(TokenMask, HoldsExactlyTheTokensThatGoOn) {
 
 TEST(TokenMask, FreeTextAndSets) {
   const auto& vocabulary = VocabularyOf("deepseek-v3");
-  for (const std::string_view gbnf : {"root ::= .*", "root ::= [^<]*", "root ::= [a-z ]+ \"\\n\"", "root ::= .{7} \"x\""}) {
+  for (const std::string_view gbnf :
+       {"root ::= .*", "root ::= [^<]*", "root ::= [a-z ]+ \"\\n\"", "root ::= .{7} \"x\""}) {
     Automaton automaton(CompileGbnf(gbnf).value());
     ExpectMask(automaton, automaton.start(), *vocabulary);
   }
@@ -79,7 +81,8 @@ TEST(TokenMask, PartsOfACharacterWhereTheirEndCanFollow) {
   const Tokenizer& tokenizer = vocabulary->tokenizer();
   const auto token_of = [&](char byte) {
     for (int32_t id = 0; id < vocabulary->size(); ++id)
-      if (tokenizer.TokenBytes(id).value_or("") == std::string_view(&byte, 1) && !tokenizer.IsSpecial(id)) return id;
+      if (tokenizer.TokenBytes(id).value_or("") == std::string_view(&byte, 1) && !tokenizer.IsSpecial(id))
+        return id;
     return -1;
   };
   GrammarConstraint constraint(vocabulary, CompileGbnf("root ::= [äé] \"字\"").value(), {1});
@@ -124,7 +127,8 @@ TEST(TokenMask, NamedTokensAndSpecialOnes) {
   EXPECT_FALSE(Has(*mask, 0)) << "special tokens are no text";
   EXPECT_FALSE(Has(*mask, 1));
   // The marker cannot be spelt out: its last part is refused.
-  const auto spelt = vocabulary->tokenizer().Encode("<｜tool▁calls▁begin｜", {.parse_special = false}).value();
+  const auto spelt =
+      vocabulary->tokenizer().Encode("<｜tool▁calls▁begin｜", {.parse_special = false}).value();
   for (const int32_t id : spelt) {
     ASSERT_TRUE(Has(*constraint.Allowed(), id));
     constraint.Accept(id);
@@ -140,7 +144,9 @@ TEST(TokenMask, WhatCannotGoOnIsAnError) {
   const auto& vocabulary = VocabularyOf("tiny-bpe");
   // "y" promises a depth that is not there any more.
   GrammarConstraint constraint(
-      vocabulary, CompileGbnf("root ::= \"(\" root \")\" | \"y\" deep \"e\"\ndeep ::= \"d\" deep \"d\" | \"c\"").value(), {1});
+      vocabulary,
+      CompileGbnf("root ::= \"(\" root \")\" | \"y\" deep \"e\"\ndeep ::= \"d\" deep \"d\" | \"c\"").value(),
+      {1});
   const int32_t open = vocabulary->tokenizer().Encode("(").value()[0];
   const int32_t y = vocabulary->tokenizer().Encode("y").value()[0];
   const int32_t d = vocabulary->tokenizer().Encode("d").value()[0];

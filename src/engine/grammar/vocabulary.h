@@ -16,9 +16,9 @@ namespace hadal::grammar {
 class TokenTree {
  public:
   struct Node {
-    int32_t end;    // index of the first node that is not below this one
-    int32_t token;  // that ends here; -1: none
-    uint16_t depth; // of the byte in its token, from 0
+    int32_t end;     // index of the first node that is not below this one
+    int32_t token;   // that ends here; -1: none
+    uint16_t depth;  // of the byte in its token, from 0
     uint8_t byte;
   };
   struct Entry {

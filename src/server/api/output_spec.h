@@ -13,9 +13,9 @@ namespace hadal::api {
 struct OutputSpec {
   enum Content { kAnyText, kGbnf, kJsonObject, kJsonSchema };
   Content content = kAnyText;
-  std::string place;          // of the field that says so, for messages
-  std::string gbnf = {};      // kGbnf
-  Json schema = {};           // kJsonSchema
+  std::string place;      // of the field that says so, for messages
+  std::string gbnf = {};  // kGbnf
+  Json schema = {};       // kJsonSchema
 
   struct Tool {
     std::string name;

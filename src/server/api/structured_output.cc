@@ -98,12 +98,11 @@ class OutputGrammar {
                                           Text(tool.name + "\n```json\n"), arguments, Text("\n```")}));
     }
     const RuleId call = grammar_.RuleNamed("a call");
-    grammar_.Define(call, grammar_.Sequence(
-                              {Marker(kCallBegin), grammar_.Choice(std::move(ways)), Marker(kCallEnd)}));
+    grammar_.Define(
+        call, grammar_.Sequence({Marker(kCallBegin), grammar_.Choice(std::move(ways)), Marker(kCallEnd)}));
     std::vector<ExprId> parts = {Marker(kCallsBegin), grammar_.Ref(call)};
     if (!spec_.one_call)
-      parts.push_back(
-          grammar_.Repeat(grammar_.Sequence({Text(v31 ? "" : "\n"), grammar_.Ref(call)}), 0));
+      parts.push_back(grammar_.Repeat(grammar_.Sequence({Text(v31 ? "" : "\n"), grammar_.Ref(call)}), 0));
     parts.push_back(Marker(kCallsEnd));
     return grammar_.Sequence(std::move(parts));
   }

@@ -24,12 +24,13 @@ Thinking ThinkingAfter(const OutputFormat& format, std::string_view prompt);
 ///   answer = thinking? (content | calls)
 ///
 /// The form holds from the end of thinking on. Content is what the call asks for; without that, any text
-/// before the calls. Calls are in the model's format, their markers as the tokens that the model has for them;
-/// arguments follow the tool's schema if it is strict, else they are any JSON object. Where tools may be
-/// called, strings hold U+FF5C only as \uff5c, so that no marker stands in them.
+/// before the calls. Calls are in the model's format, their markers as the tokens that the model has for
+/// them; arguments follow the tool's schema if it is strict, else they are any JSON object. Where tools may
+/// be called, strings hold U+FF5C only as \uff5c, so that no marker stands in them.
 ///
-/// 400, with the field: ignore_eos, a grammar or schema that can't be had, or a model without a form for calls. A grammar
-/// beside a choice of tools binds the answer alone: then nothing is called. Cost: some 0.1 ms; 50 ms at most.
+/// 400, with the field: ignore_eos, a grammar or schema that can't be had, or a model without a form for
+/// calls. A grammar beside a choice of tools binds the answer alone: then nothing is called. Cost: some 0.1
+/// ms; 50 ms at most.
 ApiResult<std::shared_ptr<const grammar::Program>> CompileOutput(const ApiContext& api,
                                                                  const GenerationOptions& options,
                                                                  Thinking thinking);

@@ -4,9 +4,9 @@ namespace hadal::openai {
 namespace {
 
 // vLLM's and SGLang's names.
-constexpr std::string_view kOthers[] = {"guided_json",    "guided_regex",       "guided_choice",
-                                        "guided_grammar", "structured_outputs", "json_schema",
-                                        "regex",          "ebnf"};
+constexpr std::string_view kOthers[] = {
+    "guided_json",        "guided_regex", "guided_choice", "guided_grammar",
+    "structured_outputs", "json_schema",  "regex",         "ebnf"};
 
 ApiStatus ReadJsonSchema(const Fields& format, OutputSpec& spec) {
   const Json* found = format.Find("json_schema");

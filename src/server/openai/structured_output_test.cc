@@ -11,20 +11,27 @@ constexpr std::string_view kTools =
        "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": false}}},
        {"type": "function", "function": {"name": "now"}}])";
 
-bool Allows(std::span<const uint64_t> mask, int32_t id) { return (mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0; }
+bool Allows(std::span<const uint64_t> mask, int32_t id) {
+  return (mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0;
+}
 
 /// Whether a chat with `more` may be answered with `text` as a whole, its markers as tokens.
-testing::AssertionResult Takes(const std::string& template_name, const std::string& more, const std::string& text) {
+testing::AssertionResult Takes(const std::string& template_name, const std::string& more,
+                               const std::string& text) {
   Api api(template_name);
   const auto writer = api.Chat(Hello(more));
   if (api.backend.requests.size() != 1) return testing::AssertionFailure() << writer->body;
   const auto constraint = api.backend.requests[0].constraint;
   if (!constraint) return testing::AssertionFailure() << "there is no constraint";
   for (const int32_t id : api.Ids(text)) {
-    if (constraint->MustEnd()) return testing::AssertionFailure() << "it ends before '" << api.context.tokenizer.TokenBytes(id).value() << "'";
+    if (constraint->MustEnd())
+      return testing::AssertionFailure()
+             << "it ends before '" << api.context.tokenizer.TokenBytes(id).value() << "'";
     const auto mask = constraint->Allowed();
     if (!mask) return testing::AssertionFailure() << mask.error().message;
-    if (!Allows(*mask, id)) return testing::AssertionFailure() << "it refuses '" << api.context.tokenizer.TokenBytes(id).value() << "'";
+    if (!Allows(*mask, id))
+      return testing::AssertionFailure()
+             << "it refuses '" << api.context.tokenizer.TokenBytes(id).value() << "'";
     constraint->Accept(id);
   }
   if (constraint->MustEnd() || Allows(constraint->Allowed().value(), 1)) return testing::AssertionSuccess();
@@ -32,15 +39,19 @@ testing::AssertionResult Takes(const std::string& template_name, const std::stri
 }
 
 std::string Tools(const std::string& more = {}) { return std::string(kTools) + more; }
-std::string V31(const std::string& calls) { return "<｜tool▁calls▁begin｜>" + calls + "<｜tool▁calls▁end｜>"; }
+std::string V31(const std::string& calls) {
+  return "<｜tool▁calls▁begin｜>" + calls + "<｜tool▁calls▁end｜>";
+}
 const std::string kAdd = "<｜tool▁call▁begin｜>add<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜>";
 const std::string kNow = "<｜tool▁call▁begin｜>now<｜tool▁sep｜>{\"zone\": [\"x\"]}<｜tool▁call▁end｜>";
 
 TEST(StructuredOutput, StrictToolsBindCallsAndLeaveTextFree) {
   EXPECT_TRUE(Takes("deepseek-v3.1", Tools(), "Any text < at all ｜ {\"a\": 1}"));
   EXPECT_TRUE(Takes("deepseek-v3.1", Tools(), "Let me see.\n" + V31(kAdd + kNow)));
-  EXPECT_FALSE(Takes("deepseek-v3.1", Tools(), V31("<｜tool▁call▁begin｜>add<｜tool▁sep｜>{\"b\": 1}<｜tool▁call▁end｜>")));
-  EXPECT_FALSE(Takes("deepseek-v3.1", Tools(), V31("<｜tool▁call▁begin｜>sub<｜tool▁sep｜>{}<｜tool▁call▁end｜>")));
+  EXPECT_FALSE(Takes("deepseek-v3.1", Tools(),
+                     V31("<｜tool▁call▁begin｜>add<｜tool▁sep｜>{\"b\": 1}<｜tool▁call▁end｜>")));
+  EXPECT_FALSE(
+      Takes("deepseek-v3.1", Tools(), V31("<｜tool▁call▁begin｜>sub<｜tool▁sep｜>{}<｜tool▁call▁end｜>")));
   EXPECT_FALSE(Takes("deepseek-v3.1", Tools(), V31(kAdd) + "and more"));
   EXPECT_TRUE(Takes("deepseek-v3.1", Tools(R"(, "parallel_tool_calls": false)"), V31(kAdd)));
   EXPECT_FALSE(Takes("deepseek-v3.1", Tools(R"(, "parallel_tool_calls": false)"), V31(kAdd + kNow)));
@@ -55,7 +66,8 @@ TEST(StructuredOutput, ForcedCalls) {
   EXPECT_FALSE(Takes("deepseek-v3.1", named, V31(kNow)));
   EXPECT_FALSE(Takes("deepseek-v3.1", named, V31(kAdd + kAdd)));
   const auto v3 = [](const std::string& name) {
-    return "<｜tool▁call▁begin｜>function<｜tool▁sep｜>" + name + "\n```json\n{\"a\": 1}\n```<｜tool▁call▁end｜>";
+    return "<｜tool▁call▁begin｜>function<｜tool▁sep｜>" + name +
+           "\n```json\n{\"a\": 1}\n```<｜tool▁call▁end｜>";
   };
   EXPECT_TRUE(Takes("deepseek-v3", required, V31(v3("add") + "\n" + v3("now"))));
   EXPECT_FALSE(Takes("deepseek-v3", named, V31(v3("now"))));
