@@ -40,7 +40,7 @@ if [ ! -e "$model/config.json" ]; then
   mkdir -p "$(dirname "$model")"
   (
     flock 9
-    [ -e "$model/config.json" ] || "$hadal" synth --shape v3-tiny --weights bf16 --seed 1 --out "$model"
+    [ -e "$model/config.json" ] || "$hadal" synth --shape v3-tiny --weights bf16 --seed 1 --out "$model" >&2
   ) 9>"$(dirname "$model")/.lock"
 fi
 
