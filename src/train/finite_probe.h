@@ -21,7 +21,7 @@ class FiniteProbe final : public Probe<T> {
     found_ += fmt::format(" (row {}, column {}: {})", row, col, static_cast<double>(value.at(row, col)));
   }
 
-  void SeeParameters(const ParameterSet<T>& params) {
+  void SeeParameters(const ShardSet<T>& params) {
     for (size_t i = 0; i < params.shards().size() && found_.empty(); ++i) {
       const int64_t at = FirstBad(View<const T>(params.parameter(i).value));
       if (at >= 0) found_ = fmt::format("the parameter {} (element {} of this rank's part)", params.shards()[i].name, at);

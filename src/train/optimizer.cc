@@ -21,19 +21,19 @@ float Decode(GradientCompression c, uint16_t bits) {
 }
 
 template <typename T>
-int64_t PieceSize(const typename ParameterSet<T>::Group& group) {
+int64_t PieceSize(const typename ShardSet<T>::Group& group) {
   return static_cast<int64_t>(group.values.size()) / group.replicas->size();
 }
 
 }  // namespace
 
 template <typename T>
-AdamW<T>::AdamW(ParameterSet<T>& params, const ProcessMesh& mesh, const AdamWOptions& options,
+AdamW<T>::AdamW(ShardSet<T>& params, const ProcessMesh& mesh, const AdamWOptions& options,
                 GradientCompression compression)
     : params_(params), mesh_(mesh), options_(options), compression_(compression) {}
 
 template <typename T>
-uint64_t AdamW<T>::PlannedBytes(const ParameterSet<T>& params, GradientCompression compression) {
+uint64_t AdamW<T>::PlannedBytes(const ShardSet<T>& params, GradientCompression compression) {
   const int64_t pieces = PieceSize<T>(params.dense()) + PieceSize<T>(params.experts());
   const int ranks = std::max(params.dense().replicas->size(), params.experts().replicas->size());
   const uint64_t wire = compression == GradientCompression::kNone ? 0 : 2 * sizeof(uint16_t) * kWireElements * ranks;
@@ -41,7 +41,7 @@ uint64_t AdamW<T>::PlannedBytes(const ParameterSet<T>& params, GradientCompressi
 }
 
 template <typename T>
-Result<std::unique_ptr<AdamW<T>>> AdamW<T>::Create(ParameterSet<T>& params, const ProcessMesh& mesh,
+Result<std::unique_ptr<AdamW<T>>> AdamW<T>::Create(ShardSet<T>& params, const ProcessMesh& mesh,
                                                    const AdamWOptions& options, GradientCompression compression) {
   if (!(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1))
     return InvalidArgument("betas of AdamW are {} and {}, expected 0 to below 1", options.beta1, options.beta2);
@@ -59,7 +59,7 @@ Result<std::unique_ptr<AdamW<T>>> AdamW<T>::Create(ParameterSet<T>& params, cons
 }
 
 template <typename T>
-Status AdamW<T>::Place(typename ParameterSet<T>::Group group, bool experts, T* memory) {
+Status AdamW<T>::Place(typename ShardSet<T>::Group group, bool experts, T* memory) {
   const int64_t n = PieceSize<T>(group);
   const auto size = static_cast<size_t>(n);
   Piece& piece = experts ? experts_ : dense_;
@@ -73,7 +73,7 @@ Status AdamW<T>::Place(typename ParameterSet<T>::Group group, bool experts, T* m
     at += s.elements();
     if (begin >= end) continue;
     const bool counts = !s.copy && (!s.replicated || mesh_.shard() == 0);
-    runs.push_back({begin - piece.first, end - begin, s.full_rows > 1, counts});
+    runs.push_back({begin - piece.first, end - begin, s.kind != TensorKind::kNorm, counts});
   }
   return {};
 }

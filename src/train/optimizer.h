@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "train/layers/parameters.h"
+#include "train/layers/shard_set.h"
 
 namespace hadal::train {
 
@@ -28,11 +28,11 @@ struct UpdateReport {
 template <typename T>
 class AdamW {
  public:
-  static Result<std::unique_ptr<AdamW>> Create(ParameterSet<T>& params, const ProcessMesh& mesh,
+  static Result<std::unique_ptr<AdamW>> Create(ShardSet<T>& params, const ProcessMesh& mesh,
                                                const AdamWOptions& options, GradientCompression compression);
-  static uint64_t PlannedBytes(const ParameterSet<T>& params, GradientCompression compression);
+  static uint64_t PlannedBytes(const ShardSet<T>& params, GradientCompression compression);
 
-  /// One update with the gradients in the parameters, each divided by `gradient_scale` (the loss scale). All ranks
+  /// One update with the gradients in `params`, each divided by `gradient_scale` (the loss scale). All ranks
   /// call it together. After it every rank has the same parameters as its replicas.
   Result<UpdateReport> Step(double learning_rate, double gradient_scale);
 
@@ -41,7 +41,7 @@ class AdamW {
 
   /// This rank's piece [first, first + m.size()) of a group's elements, with its moments.
   struct Piece {
-    typename ParameterSet<T>::Group group;
+    typename ShardSet<T>::Group group;
     int64_t first = 0;
     std::span<T> m, v;
   };
@@ -54,13 +54,13 @@ class AdamW {
     int64_t first, count;  // within the piece
     bool decays, counts;   // counts: towards the norm (what several ranks hold counts once)
   };
-  AdamW(ParameterSet<T>& params, const ProcessMesh& mesh, const AdamWOptions& options, GradientCompression compression);
-  Status Place(typename ParameterSet<T>::Group group, bool experts, T* memory);
+  AdamW(ShardSet<T>& params, const ProcessMesh& mesh, const AdamWOptions& options, GradientCompression compression);
+  Status Place(typename ShardSet<T>::Group group, bool experts, T* memory);
   Status Reduce(Piece& piece, std::span<T> sum, UpdateReport& report);
   Status ReduceCompressed(Piece& piece, std::span<T> sum);
   void UpdatePiece(Piece& piece, const std::vector<Run>& runs, std::span<const T> gradient, double rate, double factor);
 
-  ParameterSet<T>& params_;
+  ShardSet<T>& params_;
   const ProcessMesh& mesh_;
   const AdamWOptions options_;
   const GradientCompression compression_;

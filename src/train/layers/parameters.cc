@@ -75,9 +75,6 @@ Status CheckSplit(const ModelConfig& c, const MeshShape& m) {
   return m.expert > 1 ? CheckExpertSplit(c, m.expert) : Status();
 }
 
-/// Zeros at the end of a group, so that `ranks` equal pieces hold it.
-int64_t Padded(int64_t elements, int ranks) { return (elements + ranks - 1) / ranks * ranks; }
-
 }  // namespace
 
 Part StageLayers(const ModelConfig& config, const MeshShape& mesh, int stage) {
@@ -120,49 +117,18 @@ Result<std::vector<Shard>> PlaceParameters(const ModelConfig& c, const ProcessMe
 
 template <typename T>
 Result<std::unique_ptr<ParameterSet<T>>> ParameterSet<T>::Create(const ModelConfig& config, const ProcessMesh& mesh) {
-  std::unique_ptr<ParameterSet> set(new ParameterSet);
-  ASSIGN_OR_RETURN(set->shards_, PlaceParameters(config, mesh));
-  for (const Shard& s : set->shards_) (s.expert ? set->expert_elements_ : set->dense_elements_) += s.elements();
-  set->dense_elements_ = Padded(set->dense_elements_, mesh.data().size());
-  set->expert_elements_ = Padded(set->expert_elements_, mesh.expert_data().size());
-  set->dense_replicas_ = &mesh.data();
-  set->expert_replicas_ = &mesh.expert_data();
-  const int64_t all = set->dense_elements_ + set->expert_elements_;
-  ASSIGN_OR_RETURN(set->values_, Buffer<T>::Allocate(all, "parameters"));
-  ASSIGN_OR_RETURN(set->grads_, Buffer<T>::Allocate(all, "gradients"));
-  int64_t dense = 0, expert = set->dense_elements_;
-  for (const Shard& s : set->shards_) {
-    int64_t& at = s.expert ? expert : dense;
-    set->index_.emplace(s.name, set->parameters_.size());
-    set->parameters_.push_back({View<T>(set->values_.data() + at, s.rows, s.cols),
-                                View<T>(set->grads_.data() + at, s.rows, s.cols)});
-    at += s.elements();
-  }
+  ASSIGN_OR_RETURN(std::vector<Shard> placed, PlaceParameters(config, mesh));
+  ASSIGN_OR_RETURN(ShardSet<T> shards, ShardSet<T>::Create(std::move(placed), mesh));
+  std::unique_ptr<ParameterSet> set(new ParameterSet(std::move(shards)));
+  for (size_t i = 0; i < set->shards().size(); ++i) set->index_.emplace(set->shards()[i].name, i);
   set->Bind(config, mesh);
   return set;
 }
 
 template <typename T>
-typename ParameterSet<T>::Group ParameterSet<T>::dense() const {
-  const auto n = static_cast<size_t>(dense_elements_);
-  return {{values_.data(), n}, {grads_.data(), n}, dense_replicas_};
-}
-
-template <typename T>
-typename ParameterSet<T>::Group ParameterSet<T>::experts() const {
-  const auto n = static_cast<size_t>(expert_elements_);
-  return {{values_.data() + dense_elements_, n}, {grads_.data() + dense_elements_, n}, expert_replicas_};
-}
-
-template <typename T>
-void ParameterSet<T>::ZeroGrads() {
-  std::fill_n(grads_.data(), grads_.size(), T{});
-}
-
-template <typename T>
 const Parameter<T>* ParameterSet<T>::Find(const std::string& name) const {
   const auto found = index_.find(name);
-  return found == index_.end() ? nullptr : &parameters_[found->second];
+  return found == index_.end() ? nullptr : &this->parameter(found->second);
 }
 
 template <typename T>

@@ -1,35 +1,16 @@
-// The parameters that one rank trains: which part of which tensor, and where it lies in memory.
+// The model's parameters on one rank: which parts it holds, and what they are to its layers.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "model/config.h"
-#include "model/tensor_names.h"
-#include "parallel/process_mesh.h"
-#include "tensor/buffer.h"
-#include "tensor/view.h"
+#include "train/layers/shard_set.h"
 
 namespace hadal::train {
-
-/// A rank's part of one tensor of the model folder: rows [row, row + rows) and columns [col, col + cols) of the
-/// tensor as a matrix (a norm is one row).
-struct Shard {
-  std::string name;
-  TensorKind kind;
-  int64_t full_rows = 0, full_cols = 0;
-  int64_t row = 0, rows = 0, col = 0, cols = 0;
-  bool expert = false;  // a routed expert's: reduced over the ranks that hold the same experts
-  bool replicated = false;  // every tensor-parallel rank holds the same; sums over ranks count it once
-  /// A second copy on the last stage of what the first stage has (the embedding, for prediction layers and tied
-  /// heads); the gradients of both are added.
-  bool copy = false;
-
-  int64_t elements() const { return rows * cols; }
-  bool whole() const { return rows == full_rows && cols == full_cols; }
-};
 
 /// [first, first + count) of `total` for part `index` of `parts`, as even as can be.
 struct Part {
@@ -48,15 +29,6 @@ Part StageLayers(const ModelConfig& config, const MeshShape& mesh, int stage);
 /// them. kInvalidArgument, with the arithmetic: fewer heads than tensor shards, fewer layers than stages, experts that
 /// do not divide.
 Result<std::vector<Shard>> PlaceParameters(const ModelConfig& config, const ProcessMesh& mesh);
-
-/// A parameter in memory: value and gradient, [rows, cols].
-template <typename T>
-struct Parameter {
-  View<T> value, grad;
-  View<const T> weight() const { return value; }
-  /// Of a norm.
-  const T* gain() const { return value.data; }
-};
 
 template <typename T>
 struct AttentionParameters {
@@ -95,24 +67,11 @@ struct MtpParameters {
   LayerParameters<T> layer;
 };
 
-/// A rank's parameters and gradients in two flat buffers, dense parts first; each of the two groups is padded with zeros
-/// to a multiple of its data-parallel ranks, so that it can be cut into equal pieces.
+/// A rank's shards of the model, by name and by use.
 template <typename T>
-class ParameterSet {
+class ParameterSet : public ShardSet<T> {
  public:
   static Result<std::unique_ptr<ParameterSet>> Create(const ModelConfig& config, const ProcessMesh& mesh);
-
-  const std::vector<Shard>& shards() const { return shards_; }
-  /// Of shards()[i].
-  const Parameter<T>& parameter(size_t i) const { return parameters_[i]; }
-
-  struct Group {
-    std::span<T> values, grads;
-    Communicator* replicas;  // ranks that hold the same
-  };
-  Group dense() const;
-  Group experts() const;
-  void ZeroGrads();
 
   /// Router biases [E] of the MoE layers of this stage, by layer; layer ids as in tensor names.
   struct Bias {
@@ -131,19 +90,13 @@ class ParameterSet {
   Part vocabulary;  // this shard's
 
  private:
-  ParameterSet() = default;
+  explicit ParameterSet(ShardSet<T> shards) : ShardSet<T>(std::move(shards)) {}
   void Bind(const ModelConfig& config, const ProcessMesh& mesh);
   LayerParameters<T> BindLayer(const ModelConfig& config, int64_t layer);
   const Parameter<T>* Find(const std::string& name) const;
   const Parameter<T>& Get(const std::string& name) const;
 
-  std::vector<Shard> shards_;
-  std::vector<Parameter<T>> parameters_;
-  std::unordered_map<std::string, size_t> index_;  // by name
-  Buffer<T> values_, grads_;
-  int64_t dense_elements_ = 0, expert_elements_ = 0;
-  Communicator* dense_replicas_ = nullptr;
-  Communicator* expert_replicas_ = nullptr;
+  std::unordered_map<std::string, size_t> index_;  // of shards(), by name
   std::vector<Bias> biases_;
 };
 
