@@ -12,6 +12,8 @@
 #include "cli/settings.h"
 #include "cli/terminal.h"
 #include "cli/train_metrics.h"
+#include "cli/train_prepare.h"
+#include "cli/train_tokenizer.h"
 #include "cli/verbs.h"
 #include "kernels/limits.h"
 #include "parallel/launch.h"
@@ -31,6 +33,10 @@ constexpr const char* kAbout =
 The run folder (--out) holds checkpoints/, log.jsonl (a line for each update), loss.svg, and at the end
 model/. Ctrl-C or SIGTERM saves and ends; --resume goes on, bit for bit on the same number of ranks, and on
 any other.
+
+With --lora-rank low-rank adapters are trained (attention's, or those of --lora-targets) and the model stays
+as it is; the run ends in adapter/ (the PEFT library's layout; 'hadal convert --lora' merges it) and in model/
+with them merged.
 
 An update takes global_batch_size sequences = micro_batch_size x gradient_accumulation_steps x data_parallel.
 Several ranks: mpirun -n 8 hadal train ... with --tensor-parallel, --pipeline-parallel, --data-parallel and
@@ -55,6 +61,7 @@ struct TrainFlags {
   int64_t save_every = 500, evaluate_every = 500, keep = 2, prefetch = 3, seed = 0, timeout = 600;
   int threads = 0;
   std::string weights = "bf16", metrics;
+  train::LoraOptions lora;
 };
 
 Result<train::TrainerOptions> ToTrainerOptions(const TrainFlags& f, const train::BatchPlan& batch) {
@@ -79,6 +86,7 @@ Result<train::TrainerOptions> ToTrainerOptions(const TrainFlags& f, const train:
   o.mtp_weight = f.mtp_weight;
   o.balance_weight = f.balance_weight;
   o.bias_update = f.bias_update;
+  o.lora = f.lora;
   return o;
 }
 
@@ -174,7 +182,8 @@ nlohmann::ordered_json ResultJson(const train::RunResult& r) {
           {"mtp_accuracy", r.evaluation.mtp_accuracy},
           {"planned_bytes", r.plan.total()},
           {"peak_bytes", r.peak_bytes},
-          {"model", r.model.string()}};
+          {"model", r.model.string()},
+          {"adapter", r.adapter.string()}};
 }
 
 Result<train::RunResult> RunAll(const TrainFlags& flags, StepPrinter& printer) {
@@ -280,6 +289,15 @@ void AddOptimizer(CLI::App& verb, TrainFlags& f) {
           "train.bias_update");
 }
 
+void AddLora(CLI::App& verb, TrainFlags& f) {
+  Setting(AddNumber(verb, "--lora-rank", f.lora.rank, 0, 65536, "Of LoRA adapters, trained instead of the model; 0: none"),
+          "train.lora_rank");
+  Setting(AddNumber(verb, "--lora-alpha", f.lora.alpha, 1e-6, 1e6, "Their weight is alpha / rank"), "train.lora_alpha");
+  Setting(verb.add_option("--lora-targets", f.lora.targets,
+                          "Linears that get one: attention, all, or ends of names (o_proj,mlp.up_proj)")->type_name("LIST"),
+          "train.lora_targets");
+}
+
 void AddRunFlags(CLI::App& verb, TrainFlags& f) {
   Setting(AddNumber(verb, "--save-every", f.save_every, 0, 1e9, "Updates between checkpoints; 0: at the end"), "train.save_every");
   Setting(AddNumber(verb, "--evaluate-every", f.evaluate_every, 0, 1e9, "Updates between evaluations; 0: at the end"),
@@ -313,7 +331,10 @@ void AddTrain(CLI::App& app, Action& action) {
   verb->add_flag("--resume", flags->resume, "Go on from the newest checkpoint of the run folder");
   AddShape(*verb, *flags);
   AddOptimizer(*verb, *flags);
+  AddLora(*verb, *flags);
   AddRunFlags(*verb, *flags);
+  AddTrainPrepare(*verb, action);
+  AddTrainTokenizer(*verb, action);
   verb->callback([verb, flags, &action] {
     if (verb->get_subcommands().empty()) action = [flags] { return RunTrain(*flags); };
   });
