@@ -1,0 +1,273 @@
+// hadal train from the outside: one process and real ranks under mpirun; interrupted, killed, resumed, short of memory.
+#include <csignal>
+#include <cmath>
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+#include "cli/program.h"
+#include "train/data/token_shards.h"
+
+namespace hadal::e2e {
+namespace {
+
+using Json = nlohmann::json;
+
+/// Documents that count upwards: something that a small model learns in a few steps.
+void WriteData(const Path& dir, int64_t documents, int64_t vocab) {
+  std::filesystem::create_directories(dir);
+  std::vector<int32_t> tokens;
+  std::vector<uint8_t> flags;
+  for (int64_t d = 0; d < documents; ++d)
+    for (int64_t t = 0; t < 10 + d * 7 % 30; ++t) {
+      tokens.push_back(static_cast<int32_t>((d * 31 + t * (1 + d % 3)) % vocab));
+      flags.push_back((t == 0 ? train::kDocumentStart : 0) | train::kLearnt);
+    }
+  train::TokenIndex index{.vocab_size = vocab, .tokenizer = "none", .shards = {}};
+  index.shards.push_back(train::WriteTokenShard(dir / train::TokenShardName(0), tokens, flags).value());
+  ASSERT_TRUE(train::WriteTokenIndex(dir, index));
+}
+
+class TrainTest : public CliTest {
+ protected:
+  void SetUp() override {
+    CliTest::SetUp();
+    WriteData(folder_ / "data", 400, 256);
+    WriteData(folder_ / "held", 20, 256);
+  }
+
+  /// Arguments of a short run into `out`, with `more`, which may give values of the same flags.
+  std::vector<std::string> Arguments(const std::string& out, const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"train", "--model", Model(), "--out", File(out), "--fresh"};
+    const std::pair<std::string, std::string> usual[] = {
+        {"--data", File("data")}, {"--sequence-length", "32"}, {"--global-batch-size", "8"}, {"--warmup-steps", "2"}};
+    for (const auto& [flag, value] : usual)
+      if (std::ranges::find(more, flag) == more.end()) all.insert(all.end(), {flag, value});
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  /// The lines of updates in a run's log.
+  std::vector<Json> Log(const std::string& out) {
+    std::vector<Json> lines;
+    std::istringstream text(Contents(out + "/log.jsonl"));
+    for (std::string line; std::getline(text, line);)
+      if (Json json = Json::parse(line); json.contains("step")) lines.push_back(std::move(json));
+    return lines;
+  }
+};
+
+TEST_F(TrainTest, ARunEndsInAModelThatOtherVerbsLoad) {
+  const Outcome run = Hadal(Arguments("run", {"--steps", "30", "--held-out", File("held"), "--learning-rate", "3e-3", "--json"}));
+  ASSERT_EQ(run.code, 0) << run.err;
+  const Json result = Json::parse(run.out);
+  EXPECT_EQ(result["steps"], 30);
+  EXPECT_GT(result["planned_bytes"], 0);
+  EXPECT_LT(result["held_out_loss"], 6);
+  const auto log = Log("run");
+  ASSERT_EQ(log.size(), 30u);
+  EXPECT_GT(log.front()["loss"], log.back()["loss"]);
+  EXPECT_NE(Contents("run/loss.svg").find("held out"), std::string::npos);
+  const Outcome logits = Hadal({"logits", "--model", File("run/model"), "--ids", "3,4,5", "--out", File("logits.bin")});
+  EXPECT_EQ(logits.code, 0) << logits.err;
+  const Outcome converted = Hadal({"convert", "--model", File("run/model"), "--weights", "int8", "--out", File("int8")});
+  EXPECT_EQ(converted.code, 0) << converted.err;
+}
+
+TEST_F(TrainTest, AnInterruptedRunGoesOnBitForBit) {
+  ASSERT_EQ(Hadal(Arguments("whole", {"--steps", "12"})).code, 0);
+  // A run of the same length that is asked to stop on its way.
+  const std::vector<std::string> arguments = Arguments("parts", {"--steps", "12"});
+  Terminal terminal(arguments, {});
+  ASSERT_TRUE(terminal.WaitFor("3/12"));
+  terminal.Type("\x03");
+  ASSERT_EQ(terminal.Wait(120), 1) << terminal.shown();
+  EXPECT_NE(terminal.shown().find("--resume goes on"), std::string::npos) << terminal.shown();
+
+  const Outcome refused = Hadal(arguments);
+  ExpectFailure(refused, "holds a run already");
+  std::vector<std::string> resumed = arguments;
+  resumed.push_back("--resume");
+  const Outcome rest = Hadal(resumed);
+  ASSERT_EQ(rest.code, 0) << rest.err;
+  EXPECT_EQ(Contents("parts/model/model.safetensors"), Contents("whole/model/model.safetensors"));
+  EXPECT_EQ(Log("parts").size(), 12u);
+}
+
+/// Starts `command`, and returns its process id; output goes to `log`.
+pid_t Spawn(const std::vector<std::string>& command, const std::string& log) {
+  const pid_t child = fork();
+  if (child != 0) return child;
+  const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  dup2(fd, STDOUT_FILENO);
+  dup2(fd, STDERR_FILENO);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  std::vector<char*> arguments;
+  for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  execvp(arguments[0], arguments.data());
+  _exit(127);
+}
+
+int Await(pid_t pid) {
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+class MpiTrainTest : public TrainTest {
+ protected:
+  std::vector<std::string> UnderMpi(int ranks, const std::vector<std::string>& arguments) {
+    std::vector<std::string> command = {"mpirun", "--oversubscribe", "-n", std::to_string(ranks), HADAL_BINARY};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return command;
+  }
+};
+
+TEST_F(MpiTrainTest, EveryFactorisationOfEightRanksTrainsWhatOneRankTrains) {
+  // Eight layers, so that each of eight stages has one.
+  const std::string deep = Copy(Model(), "deep");
+  std::string config = Contents("deep/config.json");
+  const std::string four = "\"num_hidden_layers\": 4";
+  config.replace(config.find(four), four.size(), "\"num_hidden_layers\": 8");
+  Write("deep/config.json", config);
+  std::filesystem::remove(folder_ / "deep/model.safetensors");
+  const auto arguments = [&](const std::string& out, std::vector<std::string> more) {
+    std::vector<std::string> all = {"train", "--model", deep, "--data", File("data"), "--out", File(out), "--fresh",
+                                    "--sequence-length", "8", "--global-batch-size", "8", "--steps", "2", "--precision",
+                                    "f64", "--threads", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Outcome alone = Hadal(arguments("alone", {}));
+  ASSERT_EQ(alone.code, 0) << alone.err;
+  const auto expected = Log("alone");
+  for (const int tensor : {1, 2, 4, 8})
+    for (int pipeline = 1; tensor * pipeline <= 8; pipeline *= 2) {
+      const int data = 8 / tensor / pipeline;
+      const std::string name = fmt::format("t{}p{}d{}", tensor, pipeline, data);
+      const auto command = UnderMpi(8, arguments(name, {"--tensor-parallel", std::to_string(tensor), "--pipeline-parallel",
+                                                        std::to_string(pipeline), "--expert-parallel", std::to_string(data)}));
+      ASSERT_EQ(Await(Spawn(command, File(name + ".log"))), 0) << name << "\n" << Contents(name + ".log");
+      const auto found = Log(name);
+      ASSERT_EQ(found.size(), expected.size()) << name;
+      for (size_t i = 0; i < found.size(); ++i)
+        for (const char* key : {"loss", "mtp_loss", "balance_loss", "gradient_norm"}) {
+          const double want = expected[i][key];
+          EXPECT_NEAR(found[i][key], want, 1e-12 * std::max(1.0, std::abs(want))) << name << " " << key;
+        }
+      std::filesystem::remove_all(folder_ / name);
+    }
+}
+
+TEST_F(MpiTrainTest, ARankThatDiesIsNamedAndTheRestResumesFromTheLastCheckpoint) {
+  const auto arguments = Arguments("run", {"--steps", "100000", "--save-every", "2", "--tensor-parallel", "2", "--threads", "1"});
+  const pid_t launcher = Spawn(UnderMpi(2, arguments), File("log"));
+  const auto saved = [&] {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ / "run/checkpoints", error))
+      if (std::filesystem::exists(entry.path() / "manifest.json", error)) return true;
+    return false;
+  };
+  for (int i = 0; i < 6000 && !saved(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ASSERT_TRUE(saved()) << Contents("log");
+  // The second rank's process, by its own record.
+  int64_t pid = 0;
+  const std::string record = Contents("run/ranks/rank-1.flight");
+  std::memcpy(&pid, record.data() + 16, sizeof pid);
+  ASSERT_GT(pid, 1);
+  ASSERT_EQ(kill(static_cast<pid_t>(pid), SIGKILL), 0);
+  EXPECT_NE(Await(launcher), 0);
+  const std::string log = Contents("log");
+  EXPECT_NE(log.find("rank 1 (host "), std::string::npos) << log;
+  EXPECT_NE(log.find("is gone"), std::string::npos) << log;
+
+  auto again = Arguments("run", {"--steps", "100000", "--resume", "--threads", "1"});
+  const pid_t resumed = Spawn({[&] {
+    std::vector<std::string> command = {HADAL_BINARY};
+    command.insert(command.end(), again.begin(), again.end());
+    return command;
+  }()}, File("log2"));
+  const auto wait_for = [&](const std::string& text) {
+    for (int i = 0; i < 6000; ++i) {
+      if (Contents("log2").find(text) != std::string::npos) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  };
+  EXPECT_TRUE(wait_for("goes on from")) << Contents("log2");
+  EXPECT_TRUE(wait_for("/100000")) << Contents("log2");
+  kill(resumed, SIGTERM);
+  EXPECT_EQ(Await(resumed), 1) << Contents("log2");
+}
+
+TEST_F(MpiTrainTest, ARankThatHangsIsNamedWithinTheTimeLimit) {
+  const auto arguments = Arguments("run", {"--steps", "100000", "--data-parallel", "2", "--threads", "1", "--timeout", "3"});
+  const pid_t launcher = Spawn(UnderMpi(2, arguments), File("log"));
+  for (int i = 0; i < 6000 && Contents("log").find("1/100000") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  int64_t pid = 0;
+  const std::string record = Contents("run/ranks/rank-1.flight");
+  std::memcpy(&pid, record.data() + 16, sizeof pid);
+  ASSERT_GT(pid, 1);
+  ASSERT_EQ(kill(static_cast<pid_t>(pid), SIGSTOP), 0);
+  EXPECT_NE(Await(launcher), 0);
+  kill(static_cast<pid_t>(pid), SIGKILL);
+  const std::string log = Contents("log");
+  EXPECT_NE(log.find("rank 0 waited 3.0 s in"), std::string::npos) << log;
+}
+
+TEST_F(TrainTest, WhatDoesNotMultiplyOutIsRefusedWithTheArithmetic) {
+  const Outcome guide = Hadal({"train", "--model", Model(), "--data", File("data"), "--out", File("run"), "--fresh",
+                               "--micro-batch-size", "4", "--gradient-accumulation-steps", "16", "--data-parallel", "2",
+                               "--global-batch-size", "512"});
+  ExpectFailure(guide, "micro_batch_size 4 x gradient_accumulation_steps 16 x data_parallel 2 = 128, and "
+                       "global_batch_size is 512; set gradient_accumulation_steps to 64, data_parallel to 8, "
+                       "micro_batch_size to 16");
+  ExpectFailure(Hadal(Arguments("run", {"--tensor-parallel", "2"})), "tensor 2 x pipeline 1 x data 1 = 2 ranks, and 1 were started");
+  // The guide's keys in the file.
+  Write("hadal.yaml", "train:\n  tensor_parallel: 8\n  pipeline_parallel: 4\n  data_parallel: 2\n"
+                      "  gradient_accumulation_steps: 16\n  micro_batch_size: 4\n  global_batch_size: 512\n");
+  ExpectFailure(Hadal({"train", "--config", File("hadal.yaml"), "--model", Model(), "--data", File("data"), "--out",
+                       File("run"), "--fresh"}), "= 128, and global_batch_size is 512");
+}
+
+TEST_F(TrainTest, SaysWhatIsMissingAndWhatTakesTheMemory) {
+  ExpectFailure(Hadal({"train", "--data", File("data"), "--out", File("run")}), "--model is missing");
+  ExpectFailure(Hadal(Arguments("run", {"--data", File("nothing")})), "nothing");
+  const Outcome large = Hadal(Arguments("run", {"--sequence-length", "1048576", "--micro-batch-size", "8"}));
+  EXPECT_EQ(large.code, 2);
+  EXPECT_NE(large.err.find("activations"), std::string::npos) << large.err;
+  EXPECT_NE(large.err.find("lower micro_batch_size 1"), std::string::npos) << large.err;
+  EXPECT_NE(large.err.find("gradient_checkpointing full"), std::string::npos) << large.err;
+}
+
+TEST_F(TrainTest, MetricsAreThereWhileItRuns) {
+  const pid_t child = Spawn({[&] {
+    std::vector<std::string> command = {HADAL_BINARY};
+    const auto arguments = Arguments("run", {"--steps", "100000", "--metrics-listen", "127.0.0.1:0"});
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return command;
+  }()}, File("log"));
+  std::string address;
+  for (int i = 0; i < 6000 && address.empty(); ++i) {
+    const std::string log = Contents("log");
+    const size_t at = log.find("http://");
+    if (at != std::string::npos && log.find("/metrics", at) != std::string::npos && log.find("1/100000") != std::string::npos)
+      address = log.substr(at, log.find("/metrics", at) + 8 - at);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_FALSE(address.empty()) << Contents("log");
+  EXPECT_EQ(Await(Spawn({"curl", "-s", address}, File("page"))), 0);
+  const std::string page = Contents("page");
+  for (const char* name : {"hadal_train_loss ", "hadal_train_data_wait_seconds_total ", "hadal_train_tokens_per_second "})
+    EXPECT_NE(page.find(name), std::string::npos) << page;
+  kill(child, SIGTERM);
+  EXPECT_EQ(Await(child), 1);
+}
+
+}  // namespace
+}  // namespace hadal::e2e
