@@ -84,7 +84,7 @@ Result<int> RunPrepare(const PrepareFlags& flags) {
   const InterruptGuard interrupt(/*also_terminate=*/true);
   ProgressBar bar("preparing");
   train::PrepareOptions options{
-      .inputs = {flags.inputs.begin(), flags.inputs.end()},
+      .inputs = std::vector<Path>(flags.inputs.begin(), flags.inputs.end()),
       .tokenizer = flags.tokenizer,
       .out = flags.out,
       .held_out = flags.held_out,

@@ -102,7 +102,7 @@ Value Quoted(const Value& value, const Quoter& quoter) {
 }
 
 /// The template's variables. Without a system message, one is made for the tools that need it.
-Result<Value> Variables(const ChatStyle& style, const Chat& chat, const Quoter& quoter,
+Result<Value> Variables(const ChatStyle& style, const ChatInput& chat, const Quoter& quoter,
                         bool generation_prompt) {
   jinja::Dict variables;
   for (const auto& [name, value] : chat.variables) variables.Set(Text(name), Quoted(value, quoter));
@@ -128,7 +128,7 @@ Result<Value> Variables(const ChatStyle& style, const Chat& chat, const Quoter& 
   return Object(std::move(variables));
 }
 
-Result<std::string> Render(const ChatStyle& style, const Chat& chat, const Quoter& quoter,
+Result<std::string> Render(const ChatStyle& style, const ChatInput& chat, const Quoter& quoter,
                            bool generation_prompt) {
   ASSIGN_OR_RETURN(const Value variables, Variables(style, chat, quoter, generation_prompt));
   return style.chat_template.Render(variables);
@@ -230,7 +230,7 @@ Result<bool> HoldsAddedToken(const Tokenizer& tokenizer, std::string_view text) 
   return with != without;
 }
 
-Status RefuseAddedTokens(const Tokenizer& tokenizer, const Chat& chat) {
+Status RefuseAddedTokens(const Tokenizer& tokenizer, const ChatInput& chat) {
   const auto check = [&](std::string_view text) -> Status {
     ASSIGN_OR_RETURN(const bool holds, HoldsAddedToken(tokenizer, text));
     if (holds)
@@ -268,7 +268,7 @@ std::vector<ChatPart> RenderedChat::Within(size_t begin, size_t end) const {
   return within;
 }
 
-Result<RenderedChat> RenderChat(const ChatStyle& style, const Chat& chat, bool generation_prompt) {
+Result<RenderedChat> RenderChat(const ChatStyle& style, const ChatInput& chat, bool generation_prompt) {
   RenderedChat rendered;
   ASSIGN_OR_RETURN(rendered.text, Render(style, chat, {}, generation_prompt));
   ASSIGN_OR_RETURN(const Quoter quoter, ChooseMarks(rendered.text));
@@ -287,7 +287,7 @@ Result<std::vector<int32_t>> EncodeParts(const Tokenizer& tokenizer, const std::
   return PartEncoder(tokenizer).Encode(parts);
 }
 
-Result<ChatPrompt> EncodeChat(const ChatStyle& style, const Chat& chat) {
+Result<ChatPrompt> EncodeChat(const ChatStyle& style, const ChatInput& chat) {
   ASSIGN_OR_RETURN(RenderedChat rendered, RenderChat(style, chat, /*generation_prompt=*/true));
   ASSIGN_OR_RETURN(std::vector<int32_t> ids,
                    EncodeParts(style.tokenizer, rendered.Within(0, rendered.text.size())));

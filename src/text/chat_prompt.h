@@ -26,7 +26,7 @@ struct ChatMessage {
   std::vector<Call> calls = {};
 };
 
-struct Chat {
+struct ChatInput {
   std::vector<ChatMessage> messages;
   std::vector<jinja::Value> tools;                              // OpenAI's objects; none: none offered
   std::vector<std::pair<std::string, jinja::Value>> variables;  // more for the template: `thinking`
@@ -76,13 +76,13 @@ struct RenderedChat {
 /// Tools are given to the template as `tools` if it knows that variable; else they are described in the
 /// system message, as the model's makers do (tool_prompt.h). kInvalidArgument: the template refuses the chat,
 /// or the model can't be offered tools. `chat` has at least one message.
-Result<RenderedChat> RenderChat(const ChatStyle& style, const Chat& chat, bool generation_prompt);
+Result<RenderedChat> RenderChat(const ChatStyle& style, const ChatInput& chat, bool generation_prompt);
 
 /// Encodes parts as one text in which added tokens are recognised outside of quotes only. The pieces between added
 /// tokens are encoded as one text, so parts without such strings get the ids of the plain text.
 Result<std::vector<int32_t>> EncodeParts(const Tokenizer& tokenizer, const std::vector<ChatPart>& parts);
 
 /// RenderChat, ready for the assistant's turn, and EncodeParts.
-Result<ChatPrompt> EncodeChat(const ChatStyle& style, const Chat& chat);
+Result<ChatPrompt> EncodeChat(const ChatStyle& style, const ChatInput& chat);
 
 }  // namespace hadal

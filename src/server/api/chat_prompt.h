@@ -7,7 +7,7 @@
 
 namespace hadal::api {
 
-using hadal::Chat;
+using Chat = hadal::ChatInput;
 using hadal::ChatMessage;
 using hadal::ChatPrompt;
 using hadal::TemplateKnows;

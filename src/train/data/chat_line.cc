@@ -90,7 +90,7 @@ Result<ChatMessage> ParseMessage(const Value& value) {
   return message;
 }
 
-Status ParseTools(const Value& tools, Chat& chat) {
+Status ParseTools(const Value& tools, ChatInput& chat) {
   if (!tools.is(Kind::kSequence)) return InvalidArgument("'tools' is a {}, expected a list", tools.type_name());
   for (const Value& tool : tools.as_sequence().items) {
     const Value* function = tool.is(Kind::kDict) ? Member(tool.as_dict(), "function") : nullptr;
@@ -105,8 +105,8 @@ Status ParseTools(const Value& tools, Chat& chat) {
 
 }  // namespace
 
-Result<Chat> ParseChatLine(const Dict& object) {
-  Chat chat;
+Result<ChatInput> ParseChatLine(const Dict& object) {
+  ChatInput chat;
   const Value* messages = Member(object, "messages");
   if (!messages || !messages->is(Kind::kSequence) || messages->as_sequence().items.empty())
     return InvalidArgument("'messages' is no list of messages, or an empty one");

@@ -99,7 +99,7 @@ Status DocumentEncoder::EncodeLine(std::string_view json, TokenDocuments& out) c
   }
   if (!chat_template_)
     return InvalidArgument("it is a chat, and the tokenizer's folder has no chat template to write it with");
-  ASSIGN_OR_RETURN(Chat chat, ParseChatLine(object));
+  ASSIGN_OR_RETURN(ChatInput chat, ParseChatLine(object));
   const size_t before = out.tokens.size();
   const Status encoded = EncodeChat(std::move(chat), out);
   if (!encoded) {
@@ -109,10 +109,10 @@ Status DocumentEncoder::EncodeLine(std::string_view json, TokenDocuments& out) c
   return encoded;
 }
 
-Status DocumentEncoder::EncodeChat(Chat chat, TokenDocuments& out) const {
+Status DocumentEncoder::EncodeChat(ChatInput chat, TokenDocuments& out) const {
   const ChatStyle style{tokenizer_, *chat_template_, format_};
   const bool sets_thinking = std::ranges::any_of(chat.variables, [](const auto& v) { return v.first == "thinking"; });
-  Chat until = chat;
+  ChatInput until = chat;
   until.messages.clear();
   RenderedChat document;
   std::vector<Turn> turns;

@@ -52,7 +52,7 @@ class DocumentEncoder {
   struct Turn {
     size_t begin, end;  // of the rendered text
   };
-  Status EncodeChat(Chat chat, TokenDocuments& out) const;
+  Status EncodeChat(ChatInput chat, TokenDocuments& out) const;
   Status AppendChat(const RenderedChat& rendered, const std::vector<Turn>& turns, TokenDocuments& out) const;
 
   Tokenizer tokenizer_;

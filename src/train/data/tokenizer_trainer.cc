@@ -36,7 +36,7 @@ Result<std::vector<std::string>> TextsOfLine(std::string_view json) {
     return std::vector<std::string>{text->as_string()};
   }
   if (!object.Find("messages")) return InvalidArgument("it has neither 'text' nor 'messages'");
-  ASSIGN_OR_RETURN(const Chat chat, ParseChatLine(object));
+  ASSIGN_OR_RETURN(const ChatInput chat, ParseChatLine(object));
   std::vector<std::string> texts;
   for (const ChatMessage& message : chat.messages) {
     texts.push_back(message.content.value_or(""));
