@@ -12,12 +12,12 @@ nlohmann::ordered_json Message(const char* role, const std::string& text) {
 
 }  // namespace
 
-void Chat::Reset() {
+void TerminalChat::Reset() {
   messages_ = nlohmann::ordered_json::array();
   if (!system_.empty()) messages_.push_back(Message("system", system_));
 }
 
-Result<std::string> Chat::Prompt(const std::string& text) const {
+Result<std::string> TerminalChat::Prompt(const std::string& text) const {
   if (!template_) return text;
   nlohmann::ordered_json variables = variables_;
   variables["messages"] = messages_;
@@ -26,7 +26,7 @@ Result<std::string> Chat::Prompt(const std::string& text) const {
   return template_->RenderJson(JsonText(variables));
 }
 
-Result<Answer> Chat::Say(Generator& generator, const std::string& text, const ShowText& show) {
+Result<Answer> TerminalChat::Say(Generator& generator, const std::string& text, const ShowText& show) {
   ASSIGN_OR_RETURN(const std::string prompt, Prompt(text));
   ASSIGN_OR_RETURN(Answer answer, generator.Complete(prompt, /*add_bos=*/!template_, show));
   if (template_) {

@@ -38,10 +38,10 @@ class Conversation {
 /// The rendered text is encoded as a whole, so that role markers which a message contains become tokens, as
 /// in other engines: whoever types here may say anything to the model. A service must not do this with text
 /// from outside.
-class Chat {
+class TerminalChat {
  public:
   /// `variables`: a JSON object of further template variables.
-  Chat(std::optional<ChatTemplate> chat_template, nlohmann::ordered_json variables, std::string system)
+  TerminalChat(std::optional<ChatTemplate> chat_template, nlohmann::ordered_json variables, std::string system)
       : template_(std::move(chat_template)), variables_(std::move(variables)), system_(std::move(system)) {
     Reset();
   }
@@ -72,7 +72,7 @@ class Chat {
 /// With the model in this process. Both outlive it.
 class LocalConversation final : public Conversation {
  public:
-  LocalConversation(Chat& chat, Generator& generator) : chat_(chat), generator_(generator) {}
+  LocalConversation(TerminalChat& chat, Generator& generator) : chat_(chat), generator_(generator) {}
   Result<Answer> Say(const std::string& text, const ShowPiece& show) override {
     return chat_.Say(generator_, text, [&](std::string_view piece) { return show(piece, /*is_thought=*/false); });
   }
@@ -82,7 +82,7 @@ class LocalConversation final : public Conversation {
   bool has_template() const override { return chat_.has_template(); }
 
  private:
-  Chat& chat_;
+  TerminalChat& chat_;
   Generator& generator_;
 };
 

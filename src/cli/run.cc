@@ -58,7 +58,7 @@ struct Prepared {
   Path folder;
   ModelConfig config;
   Tokenizer tokenizer;
-  Chat chat;
+  TerminalChat chat;
   PromptText text;
 };
 
@@ -110,7 +110,7 @@ Result<Prepared> Prepare(const RunFlags& flags) {
   ASSIGN_OR_RETURN(auto variables, ParseVariables(flags.variables));
   if (flags.raw && !flags.system.empty())
     return InvalidArgument("--system needs a chat template, and --raw goes without one");
-  Chat chat(std::move(chat_template), std::move(variables), flags.system);
+  TerminalChat chat(std::move(chat_template), std::move(variables), flags.system);
   ASSIGN_OR_RETURN(PromptText text, ReadPrompt(flags));
   return Prepared{std::move(folder), std::move(config), std::move(tokenizer), std::move(chat), std::move(text)};
 }
