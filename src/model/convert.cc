@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -81,22 +82,31 @@ class SourceRelease {
   uint64_t batch_bytes_ = 0;
 };
 
-Status WriteStep(const Checkpoint& checkpoint, const ConvertStep& step, std::vector<WeightReader>& readers,
-                 TensorStream& stream) {
+Status WriteStep(const Checkpoint& checkpoint, const LoraAdapter* adapter, const ConvertStep& step,
+                 std::vector<WeightReader>& readers, TensorStream& stream) {
   if (step.copy) return stream.Copy(checkpoint, *step.copy);
   // Not while planning: a look at every tensor would map most of the file.
   if (step.linear.shape) RETURN_IF_ERROR(readers[0].CheckPackedShape(step.linear));
-  return stream.Encode(*step.encoder, [&](int64_t first, int64_t count, int worker, float* out) {
-    return readers[static_cast<size_t>(worker)].Decode(step.linear, first, count, out);
+  LoraFactors factors;
+  if (!step.adapted.empty()) {
+    ASSIGN_OR_RETURN(factors, adapter->Read(step.adapted));
+  }
+  const int64_t in = step.linear.in;
+  return stream.Encode(*step.encoder, [&](int64_t first, int64_t count, int worker, float* out) -> Status {
+    RETURN_IF_ERROR(readers[static_cast<size_t>(worker)].Decode(step.linear, first, count, out));
+    if (factors.rank > 0)
+      AddLowRank<float>({factors.a.data(), factors.rank, in},
+                        {factors.b.data() + first * factors.rank, count, factors.rank}, factors.scale, {out, count, in});
+    return {};
   });
 }
 
-Status WriteTensors(const Checkpoint& checkpoint, const std::vector<ConvertStep>& steps, TensorStream& stream,
-                    ThreadPool& pool) {
+Status WriteTensors(const Checkpoint& checkpoint, const LoraAdapter* adapter, const std::vector<ConvertStep>& steps,
+                    TensorStream& stream, ThreadPool& pool) {
   std::vector<WeightReader> readers(static_cast<size_t>(pool.threads()), WeightReader(checkpoint));
   SourceRelease release(checkpoint, steps);
   for (size_t i = 0; i < steps.size(); ++i) {
-    RETURN_IF_ERROR(WriteStep(checkpoint, steps[i], readers, stream));
+    RETURN_IF_ERROR(WriteStep(checkpoint, adapter, steps[i], readers, stream));
     release.Done(i);
   }
   RETURN_IF_ERROR(checkpoint.Verify());
@@ -111,14 +121,20 @@ Status Convert(const ConvertOptions& options, ThreadPool& pool) {
   ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(options.in));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.in));
   ASSIGN_OR_RETURN(const std::string text, NewConfigText(options.in, config.quantization, target));
-  ASSIGN_OR_RETURN(const std::vector<ConvertStep> steps, PlanConversion(*checkpoint, config, target));
+  std::optional<LoraAdapter> adapter;
+  if (!options.adapter.empty()) {
+    ASSIGN_OR_RETURN(adapter, LoraAdapter::Open(options.adapter));
+    RETURN_IF_ERROR(adapter->CheckBase(*checkpoint, config));
+  }
+  const LoraAdapter* const added = adapter ? &*adapter : nullptr;
+  ASSIGN_OR_RETURN(const std::vector<ConvertStep> steps, PlanConversion(*checkpoint, config, target, added));
   ASSIGN_OR_RETURN(NewFolder folder, NewFolder::Create(options.out));
   const Path& dir = folder.temporary();
   RETURN_IF_ERROR(WriteFileAtomic(dir / "config.json", text));
   RETURN_IF_ERROR(CopyCompanionFiles(options.in, dir));
   ASSIGN_OR_RETURN(TensorStream stream,
                    TensorStream::Create(dir, DeclarationsOf(steps), pool, options.progress));
-  RETURN_IF_ERROR(WriteTensors(*checkpoint, steps, stream, pool));
+  RETURN_IF_ERROR(WriteTensors(*checkpoint, added, steps, stream, pool));
   return folder.Commit();
 }
 

@@ -47,13 +47,16 @@ Status CheckGroups(const std::vector<TensorSpec>& specs, const QuantizationConfi
 
 class ConversionPlanner {
  public:
-  ConversionPlanner(const Checkpoint& checkpoint, const ModelConfig& config, const QuantizationConfig& target)
-      : checkpoint_(checkpoint), config_(config), target_(target) {}
+  ConversionPlanner(const Checkpoint& checkpoint, const ModelConfig& config, const QuantizationConfig& target,
+                    const LoraAdapter* adapter)
+      : checkpoint_(checkpoint), config_(config), target_(target), adapter_(adapter) {}
 
   Status AddSpec(const TensorSpec& spec);
   /// Everything that no spec named.
   void AddOthers();
   std::vector<ConvertStep> TakeInOrder();
+  /// kInvalidArgument if the adapter has something that no step adds.
+  Status CheckAdapterIsUsed() const;
 
  private:
   bool IsAbsentCopy(const TensorSpec& spec) const;
@@ -67,6 +70,8 @@ class ConversionPlanner {
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
   const QuantizationConfig& target_;
+  const LoraAdapter* adapter_;
+  std::unordered_set<std::string> adapted_;  // weights that the adapter changes, as far as planned
   std::unordered_set<const TensorInfo*> used_;
   std::vector<ConvertStep> steps_;
 };
@@ -114,6 +119,14 @@ Status ConversionPlanner::AddLinear(const TensorSpec& spec) {
   ASSIGN_OR_RETURN(step.linear, FindLinear(checkpoint_, config_.quantization, BaseOf(spec.name),
                                            spec.shape[0], spec.shape[1]));
   const WeightFormat format = StoredFormat(spec.kind, target_);
+  // A copy is changed as what it is a copy of.
+  const std::string& weight = spec.copy_of.empty() ? spec.name : spec.copy_of;
+  if (adapter_ && adapter_->Has(weight)) {
+    RETURN_IF_ERROR(adapter_->CheckShape(weight, spec.shape[0], spec.shape[1]));
+    adapted_.insert(weight);
+    step.adapted = weight;
+    return Encode(spec, std::move(step), format);
+  }
   if (!Stays(step.linear, spec.kind, format)) return Encode(spec, std::move(step), format);
   for (const TensorInfo* part : {step.linear.values, step.linear.scales, step.linear.shape})
     if (part) Copy(part);
@@ -139,6 +152,15 @@ Status ConversionPlanner::AddSpec(const TensorSpec& spec) {
 void ConversionPlanner::AddOthers() {
   for (const TensorInfo& tensor : checkpoint_.tensors())
     if (!used_.contains(&tensor)) Copy(&tensor);
+}
+
+Status ConversionPlanner::CheckAdapterIsUsed() const {
+  if (!adapter_) return {};
+  for (const std::string& weight : adapter_->Weights())
+    if (!adapted_.contains(weight))
+      return InvalidArgument("the adapter changes '{}', which is no Linear of the model in {}; it is another model's",
+                             Shown(weight), checkpoint_.path().string());
+  return {};
 }
 
 std::vector<ConvertStep> ConversionPlanner::TakeInOrder() {
@@ -172,9 +194,9 @@ bool SameStorage(const QuantizationConfig& from, const QuantizationConfig& to) {
 }
 
 Result<std::vector<ConvertStep>> PlanConversion(const Checkpoint& checkpoint, const ModelConfig& config,
-                                                const QuantizationConfig& target) {
-  ConversionPlanner planner(checkpoint, config, target);
-  if (!SameStorage(config.quantization, target)) {
+                                                const QuantizationConfig& target, const LoraAdapter* adapter) {
+  ConversionPlanner planner(checkpoint, config, target, adapter);
+  if (adapter || !SameStorage(config.quantization, target)) {
     ModelConfig whole = config;
     const std::string unannounced = LayerPrefix(config.num_hidden_layers);
     const auto belongs = [&](const TensorInfo& tensor) { return tensor.name.starts_with(unannounced); };
@@ -183,6 +205,7 @@ Result<std::vector<ConvertStep>> PlanConversion(const Checkpoint& checkpoint, co
     const std::vector<TensorSpec> specs = ExpectedTensors(whole);
     RETURN_IF_ERROR(CheckGroups(specs, target));
     for (const TensorSpec& spec : specs) RETURN_IF_ERROR(planner.AddSpec(spec));
+    RETURN_IF_ERROR(planner.CheckAdapterIsUsed());
   }
   planner.AddOthers();
   return planner.TakeInOrder();

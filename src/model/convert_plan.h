@@ -2,11 +2,13 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
+#include "model/lora.h"
 #include "model/safetensors_writer.h"
 #include "model/tensor_encoder.h"
 #include "model/weight_source.h"
@@ -18,6 +20,7 @@ struct ConvertStep {
   const TensorInfo* copy = nullptr;      // exactly one of copy and encoder
   std::optional<TensorEncoder> encoder;  // whose rows come from
   LinearSource linear;                   // this
+  std::string adapted;                   // with the adapter's factors of this weight added; empty: none
 
   /// What is written, in that order.
   std::vector<TensorDeclaration> Declarations() const;
@@ -34,9 +37,11 @@ bool SameStorage(const QuantizationConfig& from, const QuantizationConfig& to);
 /// config.json does not need are copied. A prediction layer that config.json does not announce is converted
 /// like the others.
 ///
-/// kInvalidArgument: a Linear's rows are no multiple of target's group, which other engines cannot read; the
+/// With an `adapter` (may be null) its Linears are all encoded anew, also with the same storage.
+///
+/// kInvalidArgument: the adapter changes a tensor that is no Linear of the model, or of another shape; a Linear's rows are no multiple of target's group, which other engines cannot read; the
 /// message says what fits. Else FindLinear's and FindPlain's errors.
 Result<std::vector<ConvertStep>> PlanConversion(const Checkpoint& checkpoint, const ModelConfig& config,
-                                                const QuantizationConfig& target);
+                                                const QuantizationConfig& target, const LoraAdapter* adapter);
 
 }  // namespace hadal
