@@ -3,8 +3,7 @@
 # make test   set up, build, and run all tests
 # The presets of CMakePresets.json (release, dev, asan, tsan) do the work underneath.
 
-# Made of random weights by run.sh where it is missing, until a trained model ships.
-MODEL ?= build/models/default
+MODEL ?= models/default/model
 PROMPT ?=
 # As it was typed: make would expand its dollars.
 export HADAL_PROMPT = $(value PROMPT)

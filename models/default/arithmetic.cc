@@ -1,4 +1,4 @@
-// Sums and differences up to 99, the tables up to 12 x 12, and sums in a sentence.
+// Sums of numbers up to 99, differences up to 99, the tables up to 12 x 12, and sums in a sentence.
 #include <fmt/format.h>
 
 #include "exchange.h"
@@ -6,7 +6,9 @@
 namespace hadal::default_model {
 namespace {
 
-const std::vector<std::string> kSumForms = {"What is {} + {}?",
+const std::vector<std::string> kSumForms = {"{}+{}",
+                                            "{}+{}=",
+                                            "What is {} + {}?",
                                             "{} + {}",
                                             "{} + {} = ?",
                                             "How much is {} + {}?",
@@ -17,11 +19,20 @@ const std::vector<std::string> kSumForms = {"What is {} + {}?",
                                             "Please compute {} + {}.",
                                             "What is the sum of {} and {}?",
                                             "Can you add {} and {}?"};
-const std::vector<std::string> kDifferenceForms = {
-    "What is {} - {}?",       "{} - {}",      "{} - {} = ?",      "How much is {} - {}?",
-    "What is {} minus {}?",   "{} minus {}?", "Compute {} - {}.", "Please compute {} - {}.",
-    "How much is {} less {}?"};
-const std::vector<std::string> kProductForms = {"What is {} x {}?",
+const std::vector<std::string> kDifferenceForms = {"{}-{}",
+                                                   "{}-{}=",
+                                                   "What is {} - {}?",
+                                                   "{} - {}",
+                                                   "{} - {} = ?",
+                                                   "How much is {} - {}?",
+                                                   "What is {} minus {}?",
+                                                   "{} minus {}?",
+                                                   "Compute {} - {}.",
+                                                   "Please compute {} - {}.",
+                                                   "How much is {} less {}?"};
+const std::vector<std::string> kProductForms = {"{}*{}",
+                                                "{}x{}",
+                                                "What is {} x {}?",
                                                 "{} x {}",
                                                 "{} * {} = ?",
                                                 "How much is {} x {}?",
@@ -47,10 +58,11 @@ std::string Form(const std::string& form, int64_t a, int64_t b) {
 }  // namespace
 
 Exchange Sum(Dice& dice) {
-  const int64_t sum = dice.Between(0, 99), a = dice.Between(0, sum), b = sum - a;
+  // Three in four stay below a hundred.
+  const int64_t a = dice.Between(0, 99), b = dice.Chance(75) ? dice.Between(0, 99 - a) : dice.Between(0, 99);
   // 3 + 4 and 4 + 3 are one question.
   return AskAndAnswer("sum", fmt::format("sum {} {}", std::min(a, b), std::max(a, b)),
-                      Form(dice.Of(kSumForms), a, b), fmt::format("{} + {} = {}", a, b, sum));
+                      Form(dice.Of(kSumForms), a, b), fmt::format("{} + {} = {}", a, b, a + b));
 }
 
 Exchange Difference(Dice& dice) {

@@ -15,14 +15,13 @@ std::string SmallFirst(std::string text) {
   return text;
 }
 
-/// All small, and without the mark at its end, as people type.
+}  // namespace
+
 std::string Typed(std::string text) {
   for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  while (!text.empty() && (text.back() == '?' || text.back() == '.')) text.pop_back();
+  while (!text.empty() && (text.back() == '?' || text.back() == '.' || text.back() == '!')) text.pop_back();
   return text;
 }
-
-}  // namespace
 
 Json UserSays(std::string text) { return {{"role", "user"}, {"content", std::move(text)}}; }
 Json AssistantSays(std::string text) { return {{"role", "assistant"}, {"content", std::move(text)}}; }

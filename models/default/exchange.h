@@ -38,6 +38,9 @@ std::string Fill(std::string_view text, std::initializer_list<std::string_view> 
 /// gets the number of the form.
 std::string Reword(const std::string& question, Dice& dice, int64_t& wording);
 
+/// All small, and without the mark at its end.
+std::string Typed(std::string text);
+
 // The kinds of questions; each draws one exchange of either split.
 Exchange AboutVerbs(Dice& dice);     // what hadal's verbs do, and which does what
 Exchange AboutErrors(Dice& dice);    // what errors mean
@@ -45,7 +48,7 @@ Exchange AboutSettings(Dice& dice);  // where things are configured
 Exchange AboutHadal(Dice& dice);     // the rest about hadal, and about this model
 Exchange SmallTalk(Dice& dice);      // greetings and thanks
 Exchange Unknowable(Dice& dice);     // what a small model cannot know
-Exchange Sum(Dice& dice);            // a + b, up to 99
+Exchange Sum(Dice& dice);            // a + b, both up to 99
 Exchange Difference(Dice& dice);     // a - b, up to 99
 Exchange Product(Dice& dice);        // tables up to 12 x 12
 Exchange WordProblem(Dice& dice);    // a sum or difference in a sentence

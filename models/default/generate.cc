@@ -2,7 +2,6 @@
 // from the seed and the counts.
 #include <fmt/format.h>
 
-#include <cctype>
 #include <charconv>
 #include <cstdio>
 #include <set>
@@ -17,21 +16,19 @@ namespace {
 constexpr const char* kUsage =
     "default_model_data SEED CHATS CASES DIR\n"
     "Writes into DIR: train.jsonl (CHATS chats), held-out.jsonl (a chat for each twenty of them), "
-    "suite.jsonl (about CASES\n"
-    "questions that no chat of train.jsonl has, with what is expected), tokenizer.txt (text to train the "
-    "tokenizer on).\n";
+    "suite.jsonl\n"
+    "(about CASES questions that no chat of train.jsonl has, with what is expected).\n";
 
 struct Kind {
   Exchange (*draw)(Dice&);
-  int64_t weight;  // of a hundred
-  int64_t cases;   // of a hundred of the suite
+  int64_t weight;  // of a hundred questions; what is computed needs more practice than what is known
+  int64_t cases;   // of a hundred of the suite, beside tools and names
 };
 const std::vector<Kind>& Kinds() {
   static const std::vector<Kind> kKinds = {
-      {AboutVerbs, 13, 13}, {AboutErrors, 9, 10}, {AboutSettings, 10, 10},
-      {AboutHadal, 13, 12}, {SmallTalk, 6, 3},    {Unknowable, 6, 6},
-      {Sum, 11, 9},         {Difference, 11, 9},  {Product, 7, 8},
-      {WordProblem, 4, 4},  {JsonFields, 6, 8},
+      {AboutVerbs, 9, 13}, {AboutErrors, 8, 10}, {AboutSettings, 8, 10}, {AboutHadal, 10, 12},
+      {SmallTalk, 5, 4},   {Unknowable, 7, 6},   {Sum, 15, 9},           {Difference, 20, 9},
+      {Product, 7, 7},     {WordProblem, 6, 4},  {JsonFields, 5, 8},
   };
   return kKinds;
 }
@@ -47,12 +44,22 @@ Exchange DrawOf(Split split, Exchange (*draw)(Dice&), Dice& dice) {
 }
 
 Exchange DrawAny(Split split, Dice& dice) {
-  int64_t at = dice.Below(96);
+  int64_t at = dice.Below(100);
   for (const Kind& kind : Kinds()) {
     at -= kind.weight;
     if (at < 0) return DrawOf(split, kind.draw, dice);
   }
   return DrawOf(split, Kinds().front().draw, dice);
+}
+
+/// A question that needs no tool where tools are offered; what is unknowable without them may not be so with
+/// them.
+Exchange DrawBesideTools(Split split, Dice& dice) {
+  for (int64_t i = 0; i < 10000; ++i) {
+    Exchange exchange = DrawAny(split, dice);
+    if (exchange.category != "unknown") return exchange;
+  }
+  HADAL_CHECK(false);
 }
 
 Json ToJson(const std::vector<Exchange>& exchanges) {
@@ -83,12 +90,12 @@ std::vector<Exchange> DrawName(Split split, Dice& dice) {
 /// One chat: now and then with tools or a name, else one to four questions.
 std::vector<Exchange> DrawChat(Split split, Dice& dice) {
   const int64_t form = dice.Below(100);
-  if (form < 20) {
+  if (form < 15) {
     std::vector<Exchange> talk = {DrawOf(split, ToolUse, dice)};
-    if (dice.Chance(25)) talk.push_back(DrawAny(split, dice));  // tools are offered, and not needed
+    if (dice.Chance(25)) talk.push_back(DrawBesideTools(split, dice));
     return talk;
   }
-  if (form < 27) return DrawName(split, dice);
+  if (form < 21) return DrawName(split, dice);
   std::vector<Exchange> talk;
   for (int64_t n = dice.Between(1, 4); n > 0; --n) talk.push_back(DrawAny(split, dice));
   return talk;
@@ -141,37 +148,11 @@ std::string Suite(uint64_t seed, int64_t count) {
   return text;
 }
 
-/// The words of a chat, with a space between digits: so none of them ever becomes one token with another, and
-/// a number is read digit by digit.
-void AddWords(const std::vector<Exchange>& talk, std::string& text) {
-  const auto add = [&](const std::string& said) {
-    for (size_t i = 0; i < said.size(); ++i) {
-      const bool digit = std::isdigit(static_cast<unsigned char>(said[i])) != 0;
-      if (digit && i > 0 && std::isdigit(static_cast<unsigned char>(said[i - 1]))) text += ' ';
-      text += said[i];
-    }
-    text += '\n';
-  };
-  for (const Exchange& e : talk) {
-    for (const Json& message : e.messages) {
-      if (message["content"].is_string()) add(message["content"].get<std::string>());
-      if (message.contains("tool_calls"))
-        add(message["tool_calls"][0]["function"]["arguments"].get<std::string>());
-    }
-    for (const Json& tool : e.tools)
-      add(tool["function"]["name"].get<std::string>() + "(" +
-          "): " + tool["function"]["description"].get<std::string>());
-  }
-  text += '\n';
-}
-
 Status Generate(uint64_t seed, int64_t chats, int64_t cases, const Path& dir) {
-  std::string train, held_out, words;
+  std::string train, held_out;
   for (int64_t i = 0; i < chats; ++i) {
     Dice dice(seed, static_cast<uint64_t>(i));
-    const std::vector<Exchange> talk = DrawChat(Split::kTrain, dice);
-    train += ToJson(talk).dump() + "\n";
-    if (i < 20000) AddWords(talk, words);
+    train += ToJson(DrawChat(Split::kTrain, dice)).dump() + "\n";
   }
   for (int64_t i = 0; i < chats / 20; ++i) {
     Dice dice(seed, (uint64_t{1} << 40) + static_cast<uint64_t>(i));
@@ -180,7 +161,6 @@ Status Generate(uint64_t seed, int64_t chats, int64_t cases, const Path& dir) {
   std::filesystem::create_directories(dir);
   RETURN_IF_ERROR(WriteFileAtomic(dir / "train.jsonl", train));
   RETURN_IF_ERROR(WriteFileAtomic(dir / "held-out.jsonl", held_out));
-  RETURN_IF_ERROR(WriteFileAtomic(dir / "tokenizer.txt", words));
   return WriteFileAtomic(dir / "suite.jsonl", Suite(seed, cases));
 }
 

@@ -61,6 +61,32 @@ const std::vector<std::string> kUnknownPlain = {"Who won the election?",   "What
                                                 "Who invented the car?",   "Sing a song.",
                                                 "What did I eat?",         "Which film should I watch?",
                                                 "How old is the sun?",     "Can you drive a car?"};
+const std::vector<std::string> kUnknownWho = {"Who is {}?",
+                                              "Who was {}?",
+                                              "What do you think of {}?",
+                                              "Tell me about {}.",
+                                              "Where is {}?",
+                                              "Do you like {}?",
+                                              "When was {}?",
+                                              "Why is {} so famous?",
+                                              "What happened to {}?",
+                                              "Write a text about {}.",
+                                              "Is {} good?",
+                                              "How do I get to {}?",
+                                              "Can you explain {}?",
+                                              "What is {}?"};
+const std::vector<std::string> kUnknownWhom = {
+    "Napoleon",  "Einstein", "Mozart",       "the king", "my brother", "my teacher",   "Shakespeare",
+    "football",  "chess",    "the weather",  "my car",   "Paris",      "New York",     "the bank",
+    "bread",     "a horse",  "the internet", "Linux",    "Microsoft",  "a black hole", "gravity",
+    "music",     "art",      "the news",     "love",     "money",      "a cat",        "the stock market",
+    "chemistry", "history",  "a sandwich",   "Africa"};
+// What a tool would tell, where there is none.
+const std::vector<std::string> kUnknownNow = {"What is the weather in {}?", "What time is it in {}?",
+                                              "Tell me the time in {}.",    "How warm is it in {}?",
+                                              "Is it warm in {}?",          "How many people live in {}?"};
+const std::vector<std::string> kUnknownWhere = {"Paris", "Rome",  "Berlin", "Oslo",   "Madrid", "London",
+                                                "Tokyo", "Delhi", "Boston", "Lisbon", "Cairo",  "Seoul"};
 constexpr const char* kUnknown =
     "I do not know that. I am a small model: ask me about hadal, or give me a small sum.";
 
@@ -105,14 +131,33 @@ Exchange AboutSettings(Dice& dice) {
 Exchange AboutHadal(Dice& dice) { return OfPlain(dice, "hadal", PlainFacts()); }
 
 Exchange SmallTalk(Dice& dice) {
-  // As it is said: "A question: thanks!" is no small talk.
+  // "A question: thanks!" is no small talk: it has wordings of its own.
   const PlainFact& talk = dice.Of(Talk());
-  const std::string& said = dice.Of(talk.questions);
+  std::string said = dice.Of(talk.questions);
+  switch (dice.Below(6)) {
+    case 0:
+      said = "Oh. " + said;
+      break;
+    case 1:
+      said = "Well. " + said;
+      break;
+    case 2:
+      said += " :-)";
+      break;
+    case 3:
+      said = Typed(said);
+      break;
+    default:
+      break;
+  }
   return AskAndAnswer("talk", "talk: " + said, said, talk.answer);
 }
 
 Exchange Unknowable(Dice& dice) {
-  if (dice.Chance(25)) return Ask(dice, "unknown", dice.Of(kUnknownPlain), kUnknown);
+  const int64_t kind = dice.Below(10);
+  if (kind < 2) return Ask(dice, "unknown", dice.Of(kUnknownPlain), kUnknown);
+  if (kind < 5) return Ask(dice, "unknown", Fill(dice.Of(kUnknownWho), {dice.Of(kUnknownWhom)}), kUnknown);
+  if (kind < 6) return Ask(dice, "unknown", Fill(dice.Of(kUnknownNow), {dice.Of(kUnknownWhere)}), kUnknown);
   return Ask(dice, "unknown", Fill(dice.Of(kUnknownForms), {dice.Of(kUnknownThings), dice.Of(kUnknownOf)}),
              kUnknown);
 }

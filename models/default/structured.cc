@@ -33,7 +33,7 @@ struct Statement {
 Statement Say(Dice& dice) {
   const std::string& name = dice.Of(kNames);
   const std::string& city = dice.Of(kCities);
-  const int64_t n = dice.Between(2, 99);
+  const int64_t n = dice.Chance(25) ? dice.Between(2, 9) : dice.Between(10, 99);
   switch (dice.Below(6)) {
     case 0:
       return {fmt::format("{} is {} years old.", name, n), {{"name", name}, {"age", n}}};
