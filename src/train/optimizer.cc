@@ -33,9 +33,11 @@ AdamW<T>::AdamW(ShardSet<T>& params, const ProcessMesh& mesh, const AdamWOptions
     : params_(params), mesh_(mesh), options_(options), compression_(compression) {}
 
 template <typename T>
-uint64_t AdamW<T>::PlannedBytes(const ShardSet<T>& params, GradientCompression compression) {
-  const int64_t pieces = PieceSize<T>(params.dense()) + PieceSize<T>(params.experts());
-  const int ranks = std::max(params.dense().replicas->size(), params.experts().replicas->size());
+uint64_t AdamW<T>::PlannedBytes(const std::vector<Shard>& shards, const ProcessMesh& mesh,
+                                GradientCompression compression) {
+  const int ranks = std::max(mesh.data().size(), mesh.expert_data().size());
+  const int64_t pieces = GroupElements(shards, false, mesh) / mesh.data().size() +
+                         GroupElements(shards, true, mesh) / mesh.expert_data().size();
   const uint64_t wire = compression == GradientCompression::kNone ? 0 : 2 * sizeof(uint16_t) * kWireElements * ranks;
   return 3 * sizeof(T) * static_cast<uint64_t>(pieces) + wire;
 }
@@ -52,7 +54,8 @@ Result<std::unique_ptr<AdamW<T>>> AdamW<T>::Create(ShardSet<T>& params, const Pr
   const int64_t dense = PieceSize<T>(params.dense()), experts = PieceSize<T>(params.experts());
   ASSIGN_OR_RETURN(made->memory_, Buffer<T>::Allocate(3 * (dense + experts), "optimizer"));
   const uint64_t state = 3 * sizeof(T) * static_cast<uint64_t>(dense + experts);
-  ASSIGN_OR_RETURN(made->wire_, ByteBuffer::Allocate(PlannedBytes(params, compression) - state, "compressed gradients"));
+  ASSIGN_OR_RETURN(made->wire_, ByteBuffer::Allocate(PlannedBytes(params.shards(), mesh, compression) - state,
+                                                      "compressed gradients"));
   RETURN_IF_ERROR(made->Place(params.dense(), false, made->memory_.data()));
   RETURN_IF_ERROR(made->Place(params.experts(), true, made->memory_.data() + 3 * dense));
   return made;

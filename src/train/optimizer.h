@@ -30,7 +30,9 @@ class AdamW {
  public:
   static Result<std::unique_ptr<AdamW>> Create(ShardSet<T>& params, const ProcessMesh& mesh,
                                                const AdamWOptions& options, GradientCompression compression);
-  static uint64_t PlannedBytes(const ShardSet<T>& params, GradientCompression compression);
+  /// Bytes that Create takes for these shards.
+  static uint64_t PlannedBytes(const std::vector<Shard>& shards, const ProcessMesh& mesh,
+                               GradientCompression compression);
 
   /// One update with the gradients in `params`, each divided by `gradient_scale` (the loss scale). All ranks
   /// call it together. After it every rank has the same parameters as its replicas.

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "model/convert.h"
+#include "train/checkpoint/adapter_folder.h"
 #include "train/checkpoint/checkpoint_store.h"
 #include "train/checkpoint/model_folder.h"
 #include "train/cost.h"
@@ -83,7 +85,8 @@ class Run {
       ASSIGN_OR_RETURN(TokenDataset held_out, TokenDataset::Open(options_.held_out, leads()));
       held_out_ = std::make_unique<TokenDataset>(std::move(held_out));
     }
-    ASSIGN_OR_RETURN(trainer_, Trainer<T>::Create(config, *mesh_, pool_, options_.trainer));
+    ASSIGN_OR_RETURN(const TrainerOptions trainer, CompleteTrainerOptions());
+    ASSIGN_OR_RETURN(trainer_, Trainer<T>::Create(config, *mesh_, pool_, trainer));
     ASSIGN_OR_RETURN(loader_, DataLoader::Create(*data_, LoaderOptionsOf(options_, *mesh_)));
     RETURN_IF_ERROR(Restore());
     if (leads()) {
@@ -91,6 +94,18 @@ class Run {
       log_.emplace(std::move(log));
     }
     return {};
+  }
+
+  /// With what adapters depend on beside their own options.
+  Result<TrainerOptions> CompleteTrainerOptions() const {
+    TrainerOptions o = options_.trainer;
+    if (!o.lora.on()) return o;
+    if (options_.fresh)
+      return InvalidArgument("adapters (lora_rank {}) need a trained model under them, and --fresh has none; leave one of "
+                             "the two out", o.lora.rank);
+    o.lora.seed = options_.seed;
+    ASSIGN_OR_RETURN(o.lora.base, FolderFingerprint(options_.model));
+    return o;
   }
 
   /// Parameters and place: of the newest checkpoint, of the model folder, or random.
@@ -102,6 +117,8 @@ class Run {
       return FailedPrecondition("{} holds a run already, at {}; go on with it (--resume), or choose another folder",
                                 options_.out.string(), newest->filename().string());
     if (newest) {
+      // A checkpoint of adapters holds nothing else.
+      if (trainer_->lora()) RETURN_IF_ERROR(LoadModelFolder(options_.model, *trainer_));
       ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(*newest, *trainer_));
       ASSIGN_OR_RETURN(const DataCursor cursor, DataCursor::Parse(manifest.data_cursor));
       RETURN_IF_ERROR(loader_->Seek(cursor));
@@ -195,9 +212,27 @@ class Run {
     // Of the run that this one goes on from.
     std::error_code error;
     if (options_.resume) std::filesystem::remove_all(o.out, error);
-    RETURN_IF_ERROR(ExportModelFolder(o, pool_));
+    if (trainer_->lora())
+      RETURN_IF_ERROR(ExportAdapted(o.checkpoint, o.out));
+    else
+      RETURN_IF_ERROR(ExportModelFolder(o, pool_));
     result_.model = o.out;
     return {};
+  }
+
+  /// The adapters by themselves, and the model with them added.
+  Status ExportAdapted(const Path& checkpoint, const Path& out) {
+    const Path adapter = options_.out / "adapter";
+    std::error_code error;
+    if (options_.resume) std::filesystem::remove_all(adapter, error);
+    RETURN_IF_ERROR(ExportAdapter(checkpoint, trainer_->options().lora, options_.model, adapter));
+    result_.adapter = adapter;
+    ConvertOptions merge;
+    merge.in = options_.model;
+    merge.out = out;
+    merge.weights = options_.export_weights;
+    merge.adapter = adapter;
+    return Convert(merge, pool_);
   }
 
   Communicator& world_;

@@ -13,7 +13,7 @@ struct RunOptions {
   Path model;           // config.json, tokenizer and, unless `fresh`, weights
   Path data;            // token shards
   Path held_out;        // token shards for evaluation; empty: none
-  Path out;             // run folder: checkpoints/, log.jsonl, loss.svg, and at the end model/
+  Path out;             // run folder: checkpoints/, log.jsonl, loss.svg, and at the end model/ (and adapter/)
   bool fresh = false;   // random parameters instead of the folder's
   bool resume = false;  // go on from the newest checkpoint in `out`
   MeshShape mesh;
@@ -67,6 +67,7 @@ struct RunResult {
   TrainerPlan plan;
   uint64_t peak_bytes = 0;  // of this process, most that was resident
   Path model;               // the folder that was written; empty where the run was interrupted
+  Path adapter;             // of a run that trains adapters: theirs, already added in `model`
 };
 
 /// One rank of the run; all ranks of `world` call it together with the same options. kFailedPrecondition: the run folder

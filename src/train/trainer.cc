@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/cpu_info.h"
-#include "model/random_normal.h"
 #include "model/synth_weights.h"
 #include "train/finite_probe.h"
 #include "train/ops/router.h"
@@ -55,13 +54,17 @@ template <typename T>
 Result<TrainerPlan> Trainer<T>::Plan(const ModelConfig& config, const ProcessMesh& mesh, int threads,
                                      const TrainerOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<Shard> shards, PlaceParameters(config, mesh));
-  uint64_t dense = 0, experts = 0;
-  for (const Shard& s : shards) (s.expert ? experts : dense) += static_cast<uint64_t>(s.elements());
-  const auto pieces = dense / static_cast<uint64_t>(mesh.data().size()) +
-                      experts / static_cast<uint64_t>(mesh.expert_data().size());
   TrainerPlan plan;
-  plan.parameters = plan.gradients = (dense + experts) * sizeof(T);
-  plan.optimizer = 3 * pieces * sizeof(T);
+  plan.parameters = plan.gradients = static_cast<uint64_t>(PlannedElements(shards, mesh)) * sizeof(T);
+  if (options.lora.on()) {
+    ASSIGN_OR_RETURN(const LoraPlan lora, LoraPlan::Of(config, shards, mesh, options.lora));
+    const uint64_t factors = static_cast<uint64_t>(PlannedElements(lora.factors, mesh)) * sizeof(T);
+    plan.parameters += factors + static_cast<uint64_t>(lora.base_elements) * sizeof(T);
+    plan.gradients += factors;
+    plan.optimizer = AdamW<T>::PlannedBytes(lora.factors, mesh, options.compression);
+  } else {
+    plan.optimizer = AdamW<T>::PlannedBytes(shards, mesh, options.compression);
+  }
   plan.activations = Stage<T>::PlannedBytes(config, mesh, LimitsOf(mesh, options)) +
                      static_cast<uint64_t>(options.micro_batch_rows() * config.hidden_size) * sizeof(T);
   plan.scratch = OpScratch::PlannedBytes(LimitsOf(config, options), threads) +
@@ -75,7 +78,10 @@ Result<std::unique_ptr<Trainer<T>>> Trainer<T>::Create(const ModelConfig& config
   RETURN_IF_ERROR(Check(options));
   std::unique_ptr<Trainer> made(new Trainer(config, mesh, options));
   ASSIGN_OR_RETURN(made->params_, ParameterSet<T>::Create(config, mesh));
-  ASSIGN_OR_RETURN(made->optimizer_, AdamW<T>::Create(*made->params_, mesh, options.adam, options.compression));
+  if (options.lora.on()) {
+    ASSIGN_OR_RETURN(made->lora_, Lora<T>::Create(config, *made->params_, mesh, options.lora));
+  }
+  ASSIGN_OR_RETURN(made->optimizer_, AdamW<T>::Create(made->trained(), mesh, options.adam, options.compression));
   const Isa isa = BestIsa();
   ASSIGN_OR_RETURN(GemmContext gemm, GemmContext::Create(CpuGemm(isa), pool));
   made->gemm_.emplace(std::move(gemm));
@@ -100,14 +106,19 @@ void Trainer<T>::Initialize(uint64_t seed) {
       std::fill_n(value.data, s.elements(), T{1});
       continue;
     }
-    const float deviation = InitialDeviation(s, config_);
-    // Whole rows are drawn and cut, so that a value does not depend on how the tensor is split.
-    std::vector<float> row(static_cast<size_t>(s.full_cols));
-    for (int64_t r = 0; r < s.rows; ++r) {
-      FillNormal(seed, StreamOf(s.name), (s.row + r) * s.full_cols, s.full_cols, 0, deviation, row.data());
-      for (int64_t c = 0; c < s.cols; ++c) value.at(r, c) = static_cast<T>(row[static_cast<size_t>(s.col + c)]);
-    }
+    FillRandom(s, seed, InitialDeviation(s, config_), value);
   }
+  StartFromParameters();
+}
+
+template <typename T>
+void Trainer<T>::StartFromParameters() {
+  if (lora_) lora_->Start();
+}
+
+template <typename T>
+void Trainer<T>::FollowTrained() {
+  if (lora_) lora_->Apply(gemm_->pool());
 }
 
 /// Factors of each loss: losses are means over the step's targets (and sequences) of all replicas.
@@ -149,6 +160,11 @@ Status Trainer<T>::RunPipeline(std::span<const MicroBatch> batches, const StepWe
   return {};
 }
 
+template <typename T>
+Status Trainer<T>::GatherGradients() {
+  return lora_ ? lora_->Backward(*gemm_) : SumCopies();
+}
+
 /// The embedding's gradient is the sum of both ends' where both use it.
 template <typename T>
 Status Trainer<T>::SumCopies() {
@@ -179,7 +195,7 @@ Status Trainer<T>::BalanceLoad(StepReport& report) {
       copies[1] += mesh_.replica() == 0 ? sum : 0;
     }
     for (auto& bias : params_->biases())
-      if (bias.layer == stage_->layer_ids()[i] && !report.skipped)
+      if (bias.layer == stage_->layer_ids()[i] && !report.skipped && !lora_)
         UpdateBias<T>(statistics.choices, options_.bias_update, bias.values);
   }
   RETURN_IF_ERROR(mesh_.world().AllReduceSum(std::span(copies), "dropped copies"));
@@ -243,7 +259,7 @@ Result<StepReport> Trainer<T>::Step(std::span<const MicroBatch> batches) {
   params_->ZeroGrads();
   stage_->ResetSums();
   RETURN_IF_ERROR(RunPipeline(batches, weights, true));
-  RETURN_IF_ERROR(SumCopies());
+  RETURN_IF_ERROR(GatherGradients());
   ASSIGN_OR_RETURN(StepReport report, Losses(weights));
   // Under FP16 an overflow may be the scale's fault; a loss that is no number at the least scale is not.
   const bool may_rescale = options_.compute == Compute::kF16 && scale_.value() > 1;
@@ -257,6 +273,7 @@ Result<StepReport> Trainer<T>::Step(std::span<const MicroBatch> batches) {
     return DataLoss("step {}: the gradient's norm is {} while the loss is {}; lower the learning rate or look at the data",
                     step_, update.gradient_norm, report.loss);
   scale_.Update(update.skipped);
+  if (!update.skipped) FollowTrained();
   RETURN_IF_ERROR(BalanceLoad(report));
   int64_t bytes[2] = {update.bytes_reduced, update.bytes_uncompressed};
   RETURN_IF_ERROR(mesh_.world().AllReduceSum(std::span(bytes), "traffic"));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "train/layers/stage.h"
+#include "train/lora.h"
 #include "train/optimizer.h"
 #include "train/pipeline.h"
 #include "train/schedule.h"
@@ -28,6 +29,7 @@ struct TrainerOptions {
   double bias_update = 1e-3;     // gamma of the aux-loss-free balance
   double initial_loss_scale = 65536;  // kF16
   int64_t loss_scale_patience = 1000;
+  LoraOptions lora;              // if on: adapters are trained, and nothing else of the model changes
 
   int64_t micro_batch_rows() const { return sequence_length * micro_batch_size; }
 };
@@ -70,7 +72,17 @@ class Trainer {
   /// Losses without an update.
   Result<StepReport> Evaluate(std::span<const MicroBatch> batches);
 
+  /// The parameters are those to begin with: adapters, where there are any, start from them. Initialize does it itself.
+  void StartFromParameters();
+  /// The optimizer's numbers were set anew: the weights follow.
+  void FollowTrained();
+
+  /// The model that is computed; with adapters, its weights with theirs added.
   ParameterSet<T>& params() { return *params_; }
+  /// What the optimizer trains: the same, or the adapters' factors.
+  ShardSet<T>& trained() { return lora_ ? lora_->factors() : *params_; }
+  /// Null without adapters.
+  Lora<T>* lora() { return lora_.get(); }
   AdamW<T>& optimizer() { return *optimizer_; }
   LossScale& loss_scale() { return scale_; }
   /// Updates so far, skipped ones included; what the learning rate goes by.
@@ -85,6 +97,8 @@ class Trainer {
       : config_(config), mesh_(mesh), options_(options) {}
   Result<StepWeights> Weigh(std::span<const MicroBatch> batches, double scale);
   Status RunPipeline(std::span<const MicroBatch> batches, const StepWeights& weights, bool backward);
+  /// Brings the gradients that the optimizer takes to where it takes them.
+  Status GatherGradients();
   Status SumCopies();
   Status BalanceLoad(StepReport& report);
   Result<StepReport> Losses(const StepWeights& weights);
@@ -95,6 +109,7 @@ class Trainer {
   const ProcessMesh& mesh_;
   const TrainerOptions options_;
   std::unique_ptr<ParameterSet<T>> params_;
+  std::unique_ptr<Lora<T>> lora_;
   std::unique_ptr<AdamW<T>> optimizer_;
   std::optional<GemmContext> gemm_;
   std::optional<OpScratch> scratch_;

@@ -109,6 +109,21 @@ Result<int64_t> CheckpointReader::ReadBox(StateKind kind, const std::string& nam
   return filled;
 }
 
+Status CheckpointReader::ReadRows(StateKind kind, const std::string& name, int64_t cols, int64_t first, int64_t count,
+                                  float* out) const {
+  int64_t filled = 0;
+  if (manifest_.dtype == DTypeName(DType::kF64)) {
+    std::vector<double> wide(static_cast<size_t>(count * cols));
+    ASSIGN_OR_RETURN(filled, ReadBox<double>(kind, name, first, count, 0, cols, wide.data()));
+    std::transform(wide.begin(), wide.end(), out, [](double x) { return static_cast<float>(x); });
+  } else {
+    ASSIGN_OR_RETURN(filled, ReadBox<float>(kind, name, first, count, 0, cols, out));
+  }
+  if (filled == count * cols) return {};
+  return DataLoss("the checkpoint has {} of {} elements in rows {} to {} of {}", filled, count * cols, first,
+                  first + count, name);
+}
+
 template Result<int64_t> CheckpointReader::ReadBox<float>(StateKind, const std::string&, int64_t, int64_t, int64_t,
                                                           int64_t, float*) const;
 template Result<int64_t> CheckpointReader::ReadBox<double>(StateKind, const std::string&, int64_t, int64_t, int64_t,

@@ -39,6 +39,9 @@ class CheckpointReader {
   template <typename T>
   Result<int64_t> ReadBox(StateKind kind, const std::string& name, int64_t row, int64_t rows, int64_t col, int64_t cols,
                           T* out) const;
+  /// Whole rows [first, first + count) of a tensor of `cols` columns as floats, whichever dtype there is. kDataLoss: an
+  /// element is missing.
+  Status ReadRows(StateKind kind, const std::string& name, int64_t cols, int64_t first, int64_t count, float* out) const;
 
  private:
   struct Stored {

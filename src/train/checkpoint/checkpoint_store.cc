@@ -27,7 +27,7 @@ struct Owned {
 /// Calls use(shard, first, count, at) for the stretch [first, first + count) of each shard's elements that lies in
 /// `piece`, `at` elements from the piece's beginning.
 template <typename T, typename Use>
-void ForShards(const ParameterSet<T>& params, const typename AdamW<T>::Piece& piece, bool experts, Use use) {
+void ForShards(const ShardSet<T>& params, const typename AdamW<T>::Piece& piece, bool experts, Use use) {
   int64_t at = 0;  // in the group
   const auto size = static_cast<int64_t>(piece.m.size());
   for (size_t i = 0; i < params.shards().size(); ++i) {
@@ -43,7 +43,7 @@ void ForShards(const ParameterSet<T>& params, const typename AdamW<T>::Piece& pi
 template <typename T>
 std::vector<Owned<T>> OwnedState(Trainer<T>& trainer) {
   std::vector<Owned<T>> owned;
-  ParameterSet<T>& params = trainer.params();
+  const ShardSet<T>& params = trainer.trained();
   const ProcessMesh& mesh = trainer.mesh();
   for (const bool experts : {false, true}) {
     const auto& piece = experts ? trainer.optimizer().experts() : trainer.optimizer().dense();
@@ -62,8 +62,9 @@ std::vector<Owned<T>> OwnedState(Trainer<T>& trainer) {
       }
     });
   }
-  if (mesh.replica() == 0 && mesh.shard() == 0)
-    for (const auto& bias : params.biases()) {
+  // Adapters leave the biases as they are in the model's folder.
+  if (mesh.replica() == 0 && mesh.shard() == 0 && !trainer.lora())
+    for (const auto& bias : trainer.params().biases()) {
       const auto n = static_cast<int64_t>(bias.values.size());
       owned.push_back({{.kind = StateKind::kBias, .name = BiasName(bias.layer), .rows = 1, .cols = n, .count = n},
                        bias.values});
@@ -175,6 +176,7 @@ Status CheckpointStore::Save(Trainer<T>& trainer, const std::string& data_cursor
                       .mesh = trainer.mesh().shape(),
                       .config = ConfigJson(trainer.config()),
                       .data_cursor = data_cursor,
+                      .lora = trainer.options().lora.Text(),
                       .files = {}};
     for (size_t r = 0; r < all.size(); ++r)
       manifest.files.push_back({fmt::format("rank-{:05d}.safetensors", r), all[r].bytes, all[r].checksum});
@@ -194,7 +196,12 @@ Result<Manifest> CheckpointStore::Load(const Path& step_dir, Trainer<T>& trainer
     if (manifest.config != ConfigJson(trainer.config()))
       return InvalidArgument("{} is a checkpoint of another model: its config.json differs from the one given",
                              step_dir.string());
-    ParameterSet<T>& params = trainer.params();
+    const std::string lora = trainer.options().lora.Text();
+    if (manifest.lora != lora)
+      return InvalidArgument("{} was made {}, and this run trains {}; go on with what it began with", step_dir.string(),
+                             manifest.lora.empty() ? "without adapters" : "with adapters of " + manifest.lora,
+                             lora.empty() ? "the whole model" : "adapters of " + lora);
+    const ShardSet<T>& params = trainer.trained();
     for (size_t i = 0; i < params.shards().size(); ++i)
       RETURN_IF_ERROR(ReadWhole(reader, StateKind::kValue, params.shards()[i], params.parameter(i).value.data));
     std::vector<T> whole;
@@ -211,7 +218,8 @@ Result<Manifest> CheckpointStore::Load(const Path& step_dir, Trainer<T>& trainer
       });
       RETURN_IF_ERROR(status);
     }
-    for (auto& bias : params.biases()) {
+    for (auto& bias : trainer.params().biases()) {
+      if (trainer.lora()) break;
       const auto n = static_cast<int64_t>(bias.values.size());
       const Shard s{.name = BiasName(bias.layer), .kind = TensorKind::kRouterBias, .rows = 1, .cols = n};
       RETURN_IF_ERROR(ReadWhole(reader, StateKind::kBias, s, bias.values.data()));
@@ -220,6 +228,7 @@ Result<Manifest> CheckpointStore::Load(const Path& step_dir, Trainer<T>& trainer
   };
   Result<Manifest> manifest = load();
   RETURN_IF_ERROR(Agree(mesh.world(), manifest ? Status() : Status(tl::unexpected(manifest.error())), "restored"));
+  trainer.FollowTrained();
   trainer.set_step(manifest->step);
   trainer.optimizer().set_steps(manifest->adam_steps);
   trainer.loss_scale().Restore(manifest->loss_scale, manifest->loss_scale_good_steps);

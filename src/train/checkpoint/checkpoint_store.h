@@ -19,7 +19,8 @@ class CheckpointStore {
   Status Save(Trainer<T>& trainer, const std::string& data_cursor);
 
   /// Restores step and numbers from a checkpoint of any mesh; all ranks together. Returns its manifest.
-  /// kInvalidArgument: it is of another model; kDataLoss: an element is missing, or a file damaged.
+  /// Where adapters are trained the parameters are to be the model's folder's before. kInvalidArgument: it is of another
+  /// model, or of other adapters; kDataLoss: an element is missing, or a file damaged.
   template <typename T>
   static Result<Manifest> Load(const Path& step_dir, Trainer<T>& trainer);
 

@@ -54,12 +54,13 @@ struct Final {
 /// Trains on `shape` from `resume` (if not empty) to `steps`, and saves at `save_at`.
 template <typename T>
 Status TrainRun(const MeshShape& shape, Compute compute, const Path& dir, const Path& resume, int64_t save_at, int64_t steps,
-           Final<T>* end) {
+           Final<T>* end, const LoraOptions& lora = {}) {
   const ModelConfig c = EightWays();
   TrainerOptions o = SmallOptions(compute);
   o.micro_batch_size = 1;
   o.accumulation_steps = 4 / shape.data;
   o.initial_loss_scale = 512;
+  o.lora = lora;
   return RunRanks(shape.ranks(), std::chrono::seconds(120), [&](Communicator& world) -> Status {
     ASSIGN_OR_RETURN(const auto mesh, ProcessMesh::Create(world, shape));
     ThreadPool pool(1);
@@ -115,6 +116,28 @@ TEST(Checkpoint, IsRestoredOnAnyOtherMesh) {
     Final<double> other;
     const Status status = TrainRun<double>(reader, Compute::kF64, dir.path(), newest, -1, 4, &other);
     ASSERT_TRUE(status) << status.error().message;
+    ASSERT_EQ(other.values.size(), straight.values.size());
+    for (const auto& [name, values] : straight.values)
+      for (size_t i = 0; i < values.size(); ++i)
+        ASSERT_NEAR(values[i], other.values[name][i], 1e-11) << name << " element " << i;
+  }
+}
+
+TEST(Checkpoint, AdaptersResumeTooOnTheSameMeshAndOnOthers) {
+  const TempDir dir;
+  const LoraOptions lora{.rank = 3, .alpha = 6, .targets = "all", .seed = 2, .base = "of these"};
+  const MeshShape writer{.tensor = 2, .pipeline = 2, .data = 2, .expert = 2};
+  Final<double> straight, resumed;
+  ASSERT_TRUE(TrainRun<double>(writer, Compute::kF64, dir.path(), {}, 2, 4, &straight, lora));
+  const Path newest = CheckpointStore(dir.path(), 2).Newest().value();
+  const Status status = TrainRun<double>(writer, Compute::kF64, dir.path(), newest, -1, 4, &resumed, lora);
+  ASSERT_TRUE(status) << status.error().message;
+  EXPECT_EQ(straight.values, resumed.values);
+  for (const MeshShape& reader : {MeshShape{}, MeshShape{.data = 4}, MeshShape{.tensor = 4, .data = 2, .expert = 2},
+                                  MeshShape{.pipeline = 4, .data = 1}, MeshShape{.tensor = 8}}) {
+    Final<double> other;
+    const Status read = TrainRun<double>(reader, Compute::kF64, dir.path(), newest, -1, 4, &other, lora);
+    ASSERT_TRUE(read) << read.error().message;
     ASSERT_EQ(other.values.size(), straight.values.size());
     for (const auto& [name, values] : straight.values)
       for (size_t i = 0; i < values.size(); ++i)

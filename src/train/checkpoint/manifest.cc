@@ -27,6 +27,7 @@ std::string ManifestText(const Manifest& m) {
                      {"mesh", {{"tensor", m.mesh.tensor}, {"pipeline", m.mesh.pipeline}, {"data", m.mesh.data},
                                {"expert", m.mesh.expert}}},
                      {"data_cursor", m.data_cursor},
+                     {"lora", m.lora},
                      {"config", m.config},
                      {"files", files}};
   return json.dump(1) + "\n";
@@ -48,6 +49,7 @@ Result<Manifest> ParseManifest(std::string_view text, std::string_view name) {
     const Json& mesh = json.at("mesh");
     m.mesh = {mesh.at("tensor"), mesh.at("pipeline"), mesh.at("data"), mesh.at("expert")};
     m.data_cursor = json.at("data_cursor");
+    m.lora = json.value("lora", "");
     m.config = json.at("config");
     for (const Json& file : json.at("files")) {
       const std::string file_name = file.at("name");

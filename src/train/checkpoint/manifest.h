@@ -26,6 +26,7 @@ struct Manifest {
   MeshShape mesh;          // that wrote it
   std::string config;      // config.json of the model
   std::string data_cursor; // the loader's own text
+  std::string lora;        // LoraOptions::Text: of a run that trains adapters, the files hold nothing but these
   std::vector<CheckpointFile> files;
 };
 

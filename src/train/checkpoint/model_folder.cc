@@ -62,22 +62,6 @@ class RowReader {
   std::vector<float> row_;
 };
 
-/// Rows of a tensor as floats, whichever dtype the checkpoint has.
-Status ReadRows(const CheckpointReader& reader, StateKind kind, const std::string& name, int64_t cols, int64_t first,
-                int64_t count, float* out) {
-  int64_t filled = 0;
-  if (reader.manifest().dtype == DTypeName(DType::kF64)) {
-    std::vector<double> wide(static_cast<size_t>(count * cols));
-    ASSIGN_OR_RETURN(filled, reader.ReadBox<double>(kind, name, first, count, 0, cols, wide.data()));
-    std::transform(wide.begin(), wide.end(), out, [](double x) { return static_cast<float>(x); });
-  } else {
-    ASSIGN_OR_RETURN(filled, reader.ReadBox<float>(kind, name, first, count, 0, cols, out));
-  }
-  if (filled == count * cols) return {};
-  return DataLoss("the checkpoint has {} of {} elements in rows {} to {} of {}", filled, count * cols, first,
-                  first + count, name);
-}
-
 Status WriteWeights(const CheckpointReader& reader, const ModelConfig& config, const Path& dir, ThreadPool& pool,
                     const WriteProgress& progress) {
   const std::vector<TensorSpec> specs = ExpectedTensors(config);
@@ -95,7 +79,7 @@ Status WriteWeights(const CheckpointReader& reader, const ModelConfig& config, c
     const std::string& name = specs[i].copy_of.empty() ? specs[i].name : specs[i].copy_of;
     const StateKind kind = specs[i].kind == TensorKind::kRouterBias ? StateKind::kBias : StateKind::kValue;
     RETURN_IF_ERROR(stream.Encode(encoders[i], [&](int64_t first, int64_t count, int, float* out) {
-      return ReadRows(reader, kind, name, encoders[i].cols(), first, count, out);
+      return reader.ReadRows(kind, name, encoders[i].cols(), first, count, out);
     }));
   }
   return stream.Finish();
@@ -113,6 +97,7 @@ Status LoadModelFolder(const Path& dir, Trainer<T>& trainer) {
     RETURN_IF_ERROR(reader.Read<T>(params.shards()[i], params.parameter(i).value));
   for (auto& bias : params.biases())
     RETURN_IF_ERROR(reader.ReadBias(fmt::format("{}mlp.gate.e_score_correction_bias", LayerPrefix(bias.layer)), bias.values));
+  trainer.StartFromParameters();
   return checkpoint->Verify();
 }
 

@@ -2,23 +2,32 @@
 
 #include <algorithm>
 
-namespace hadal::train {
-namespace {
+#include "model/random_normal.h"
 
-/// Elements of a group, with zeros at its end so that its replicas' equal pieces hold it.
-int64_t PaddedElements(const std::vector<Shard>& shards, bool experts, const Communicator& replicas) {
+namespace hadal::train {
+int64_t GroupElements(const std::vector<Shard>& shards, bool experts, const ProcessMesh& mesh) {
   int64_t elements = 0;
   for (const Shard& s : shards) elements += s.expert == experts ? s.elements() : 0;
-  const int64_t ranks = replicas.size();
+  const int64_t ranks = (experts ? mesh.expert_data() : mesh.data()).size();
   return (elements + ranks - 1) / ranks * ranks;
 }
 
-}  // namespace
+int64_t PlannedElements(const std::vector<Shard>& shards, const ProcessMesh& mesh) {
+  return GroupElements(shards, false, mesh) + GroupElements(shards, true, mesh);
+}
 
 template <typename T>
-int64_t ShardSet<T>::PlannedElements(const std::vector<Shard>& shards, const ProcessMesh& mesh) {
-  return PaddedElements(shards, false, mesh.data()) + PaddedElements(shards, true, mesh.expert_data());
+void FillRandom(const Shard& s, uint64_t seed, float deviation, View<T> out) {
+  // Whole rows are drawn and cut.
+  std::vector<float> row(static_cast<size_t>(s.full_cols));
+  for (int64_t r = 0; r < s.rows; ++r) {
+    FillNormal(seed, StreamOf(s.name), (s.row + r) * s.full_cols, s.full_cols, 0, deviation, row.data());
+    for (int64_t c = 0; c < s.cols; ++c) out.at(r, c) = static_cast<T>(row[static_cast<size_t>(s.col + c)]);
+  }
 }
+
+template void FillRandom(const Shard&, uint64_t, float, View<float>);
+template void FillRandom(const Shard&, uint64_t, float, View<double>);
 
 template <typename T>
 Result<ShardSet<T>> ShardSet<T>::Create(std::vector<Shard> shards, const ProcessMesh& mesh) {
@@ -26,8 +35,8 @@ Result<ShardSet<T>> ShardSet<T>::Create(std::vector<Shard> shards, const Process
   set.shards_ = std::move(shards);
   set.dense_replicas_ = &mesh.data();
   set.expert_replicas_ = &mesh.expert_data();
-  set.dense_elements_ = PaddedElements(set.shards_, false, mesh.data());
-  set.expert_elements_ = PaddedElements(set.shards_, true, mesh.expert_data());
+  set.dense_elements_ = GroupElements(set.shards_, false, mesh);
+  set.expert_elements_ = GroupElements(set.shards_, true, mesh);
   const int64_t all = set.dense_elements_ + set.expert_elements_;
   ASSIGN_OR_RETURN(set.values_, Buffer<T>::Allocate(all, "parameters"));
   ASSIGN_OR_RETURN(set.grads_, Buffer<T>::Allocate(all, "gradients"));

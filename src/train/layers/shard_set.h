@@ -29,6 +29,10 @@ struct Shard {
   bool whole() const { return rows == full_rows && cols == full_cols; }
 };
 
+/// Random values with mean 0 for a shard: the same for any split of the tensor, each by its place in the whole.
+template <typename T>
+void FillRandom(const Shard& s, uint64_t seed, float deviation, View<T> out);
+
 /// A tensor's part in memory: value and gradient, [rows, cols].
 template <typename T>
 struct Parameter {
@@ -38,6 +42,11 @@ struct Parameter {
   const T* gain() const { return value.data; }
 };
 
+/// Elements of the dense shards or of the routed experts', padded so that their replicas' equal pieces hold them.
+int64_t GroupElements(const std::vector<Shard>& shards, bool experts, const ProcessMesh& mesh);
+/// Of both groups: of values, and of gradients.
+int64_t PlannedElements(const std::vector<Shard>& shards, const ProcessMesh& mesh);
+
 /// Values and gradients of a rank's shards in two flat buffers, the dense ones first, then the routed experts'; each of
 /// the two groups is padded with zeros to a multiple of its data-parallel ranks, so that it can be cut into equal pieces.
 template <typename T>
@@ -45,8 +54,6 @@ class ShardSet {
  public:
   /// All zero. Within its group a shard lies where it stands among `shards`.
   static Result<ShardSet> Create(std::vector<Shard> shards, const ProcessMesh& mesh);
-  /// Elements of both groups, padding included: of values, and of gradients.
-  static int64_t PlannedElements(const std::vector<Shard>& shards, const ProcessMesh& mesh);
 
   const std::vector<Shard>& shards() const { return shards_; }
   /// Of shards()[i].
