@@ -4,6 +4,7 @@
 
 #include "base/progress.h"
 #include "cli/bench_serve.h"
+#include "cli/bench_train.h"
 #include "cli/engine_flags.h"
 #include "cli/model_folder.h"
 #include "cli/output.h"
@@ -92,6 +93,7 @@ void AddBench(CLI::App& app, Action& action) {
   CLI::App* bench = app.add_subcommand("bench", "Measure, and print the share of this machine's limit");
   bench->require_subcommand(1);
   AddBenchModel(*bench, action);
+  AddBenchTrain(*bench, action);
   AddBenchServe(*bench, action);
   AddBenchSoak(*bench, action);
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 
 #include "base/cpu_info.h"
 #include "base/rng.h"
@@ -26,18 +25,6 @@ double SecondsSince(Clock::time_point start) {
 int32_t RandomId(const BenchOptions& options, int64_t vocab, size_t sequence, int64_t position) {
   const auto words = PhiloxAt(options.seed, sequence, static_cast<uint64_t>(position));
   return static_cast<int32_t>(UnitDouble(words[0], words[1]) * static_cast<double>(vocab));
-}
-
-MachineLimits Mean(const std::vector<MachineLimits>& samples) {
-  MachineLimits mean;
-  const double share = 1.0 / static_cast<double>(samples.size());
-  for (const MachineLimits& s : samples) {
-    mean.read_gbps += s.read_gbps * share;
-    mean.f32_gflops += s.f32_gflops * share;
-    mean.bf16_gflops += s.bf16_gflops * share;
-    mean.int8_gops += s.int8_gops * share;
-  }
-  return mean;
 }
 
 const char* FormatName(const LinearWeight& w) {
@@ -196,7 +183,7 @@ Result<BatchResult> MeasureBatch(Engine& engine, const BenchOptions& options, in
 
 void AddShares(const Weights& weights, const MachineLimits& before, const MachineLimits& after,
                BatchResult& r) {
-  r.limits = Mean({before, after});
+  r.limits = MeanOf({{before, after}});
   const ArithmeticLimit limit = LimitOf(weights, r.limits);
   r.prefill_limit = limit.name;
   const double prefill_seconds = static_cast<double>(r.batch * r.prompt) / r.prefill_tps.median;
@@ -230,23 +217,7 @@ uint64_t ProbeBytes(const BenchOptions& options) {
                   4 * LastLevelCacheBytes());
 }
 
-std::string UtcNow() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[32];
-  return {text, std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc)};
-}
-
 }  // namespace
-
-Spread SpreadOf(std::vector<double> values) {
-  HADAL_CHECK(!values.empty(), "the spread of nothing");
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  const double median = values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-  return {values.front(), median, values.back()};
-}
 
 Status ValidateBench(const BenchOptions& options) {
   RETURN_IF_ERROR(CheckRange("prompt", options.prompt, 1, kMaxTokens));
@@ -296,7 +267,7 @@ Result<BenchReport> BenchModel(const Path& dir, const BenchOptions& options) {
     AddShares(engine->weights(), *(report.limit_samples.end() - 2), report.limit_samples.back(), result);
     report.results.push_back(result);
   }
-  report.limits = Mean(report.limit_samples);
+  report.limits = MeanOf(report.limit_samples);
   // The probe's memory was resident all along since the load, so what is left of a later peak is the
   // engine's.
   report.peak_rss_bytes = std::max(peak_of_load, PeakResidentBytes() - probe.bytes());

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/spread.h"
 #include "engine/engine.h"
 #include "kernels/limits.h"
 
@@ -31,12 +32,6 @@ struct BenchOptions {
   /// "prefill" and "decode" in tokens of all of them together. False stops. Null: nobody listens.
   std::function<bool(std::string_view stage, uint64_t done, uint64_t total)> progress;
 };
-
-struct Spread {
-  double min = 0, median = 0, max = 0;
-};
-/// Of a non-empty set; the median of an even count is the mean of the two in the middle.
-Spread SpreadOf(std::vector<double> values);
 
 struct BatchResult {
   int64_t batch = 0;

@@ -54,6 +54,18 @@ double ArithmeticRate(ThreadPool& pool, int64_t (*run)(int64_t rounds)) {
 
 }  // namespace
 
+MachineLimits MeanOf(std::span<const MachineLimits> samples) {
+  MachineLimits mean;
+  const double share = 1.0 / static_cast<double>(samples.size());
+  for (const MachineLimits& s : samples) {
+    mean.read_gbps += s.read_gbps * share;
+    mean.f32_gflops += s.f32_gflops * share;
+    mean.bf16_gflops += s.bf16_gflops * share;
+    mean.int8_gops += s.int8_gops * share;
+  }
+  return mean;
+}
+
 uint64_t LimitProbe::PreferredBytes() { return std::max(uint64_t{1} << 30, 8 * LastLevelCacheBytes()); }
 
 Result<LimitProbe> LimitProbe::Create(ThreadPool& pool, uint64_t bytes) {

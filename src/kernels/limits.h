@@ -19,6 +19,9 @@ struct MachineLimits {
   double int8_gops = 0;    // int8 fours into int32; 0 where the processor has no such instruction
 };
 
+/// Of a non-empty set of measurements.
+MachineLimits MeanOf(std::span<const MachineLimits> samples);
+
 /// Measures them with the best instruction set of the machine.
 class LimitProbe {
  public:

@@ -58,6 +58,7 @@ Result<std::unique_ptr<AdamW<T>>> AdamW<T>::Create(ShardSet<T>& params, const Pr
                                                       "compressed gradients"));
   RETURN_IF_ERROR(made->Place(params.dense(), false, made->memory_.data()));
   RETURN_IF_ERROR(made->Place(params.experts(), true, made->memory_.data() + 3 * dense));
+  made->squares_.resize(std::max(made->dense_runs_.size(), made->expert_runs_.size()));
   return made;
 }
 
@@ -76,7 +77,8 @@ Status AdamW<T>::Place(typename ShardSet<T>::Group group, bool experts, T* memor
     at += s.elements();
     if (begin >= end) continue;
     const bool counts = !s.copy && (!s.replicated || mesh_.shard() == 0);
-    runs.push_back({begin - piece.first, end - begin, s.kind != TensorKind::kNorm, counts});
+    for (int64_t run = begin; run < end; run += kRunElements)
+      runs.push_back({run - piece.first, std::min(kRunElements, end - run), s.kind != TensorKind::kNorm, counts});
   }
   return {};
 }
@@ -119,43 +121,57 @@ Status AdamW<T>::Reduce(Piece& piece, std::span<T> sum, UpdateReport& report) {
   return ReduceCompressed(piece, sum);
 }
 
+/// Runs are cut by the tensors alone, and added in their order.
 template <typename T>
-void AdamW<T>::UpdatePiece(Piece& piece, const std::vector<Run>& runs, std::span<const T> gradient, double rate,
-                           double factor) {
+double AdamW<T>::SumOfSquares(ThreadPool& pool, const std::vector<Run>& runs, std::span<const T> gradient) {
+  pool.For(static_cast<int64_t>(runs.size()), [&](int64_t r, int) {
+    constexpr int64_t kLanes = 8;  // sums side by side: one alone would wait for each addition
+    double lanes[kLanes] = {};
+    const Run& run = runs[static_cast<size_t>(r)];
+    const T* g = gradient.data() + run.first;
+    int64_t i = run.counts ? 0 : run.count;
+    for (; i + kLanes <= run.count; i += kLanes)
+      for (int64_t l = 0; l < kLanes; ++l) lanes[l] += static_cast<double>(g[i + l]) * static_cast<double>(g[i + l]);
+    for (; i < run.count; ++i) lanes[0] += static_cast<double>(g[i]) * static_cast<double>(g[i]);
+    double sum = 0;
+    for (const double lane : lanes) sum += lane;
+    squares_[static_cast<size_t>(r)] = sum;
+  });
+  double sum = 0;
+  for (size_t r = 0; r < runs.size(); ++r) sum += squares_[r];
+  return sum;
+}
+
+template <typename T>
+void AdamW<T>::UpdatePiece(ThreadPool& pool, Piece& piece, const std::vector<Run>& runs, std::span<const T> gradient,
+                           double rate, double factor) {
   const T b1 = static_cast<T>(options_.beta1), b2 = static_cast<T>(options_.beta2);
   const auto n = static_cast<double>(steps_);
   const T correct1 = static_cast<T>(1 / (1 - std::pow(options_.beta1, n)));
   const T correct2 = static_cast<T>(1 / (1 - std::pow(options_.beta2, n)));
   const T epsilon = static_cast<T>(options_.epsilon), step = static_cast<T>(rate), scale = static_cast<T>(factor);
-  for (const Run& run : runs) {
+  pool.For(static_cast<int64_t>(runs.size()), [&](int64_t r, int) {
+    const Run& run = runs[static_cast<size_t>(r)];
     const T keep = run.decays ? static_cast<T>(1 - rate * options_.weight_decay) : T{1};
-    T* w = piece.group.values.data() + piece.first + run.first;
-    T *m = piece.m.data() + run.first, *v = piece.v.data() + run.first;
-    const T* g = gradient.data() + run.first;
+    T* __restrict w = piece.group.values.data() + piece.first + run.first;
+    T *__restrict m = piece.m.data() + run.first, *__restrict v = piece.v.data() + run.first;
+    const T* __restrict g = gradient.data() + run.first;
     for (int64_t i = 0; i < run.count; ++i) {
       const T x = g[i] * scale;
       m[i] = b1 * m[i] + (1 - b1) * x;
       v[i] = b2 * v[i] + (1 - b2) * x * x;
       w[i] = keep * w[i] - step * (m[i] * correct1) / (std::sqrt(v[i] * correct2) + epsilon);
     }
-  }
+  });
 }
 
 template <typename T>
-Result<UpdateReport> AdamW<T>::Step(double learning_rate, double gradient_scale) {
+Result<UpdateReport> AdamW<T>::Step(ThreadPool& pool, double learning_rate, double gradient_scale) {
   UpdateReport report;
   RETURN_IF_ERROR(Reduce(dense_, dense_sum_, report));
   RETURN_IF_ERROR(Reduce(experts_, expert_sum_, report));
-  double squares = 0;
-  const auto add = [&](const std::vector<Run>& runs, std::span<const T> gradient) {
-    for (const Run& run : runs)
-      for (int64_t i = run.counts ? 0 : run.count; i < run.count; ++i) {
-        const auto x = static_cast<double>(gradient[run.first + i]);
-        squares += x * x;
-      }
-  };
-  add(dense_runs_, dense_sum_);
-  add(expert_runs_, expert_sum_);
+  double squares = SumOfSquares(pool, dense_runs_, dense_sum_);
+  squares += SumOfSquares(pool, expert_runs_, expert_sum_);
   RETURN_IF_ERROR(mesh_.world().AllReduceSum(std::span(&squares, 1), "gradient norm"));
   report.gradient_norm = std::sqrt(squares) / gradient_scale;
   report.skipped = !std::isfinite(report.gradient_norm);
@@ -163,8 +179,8 @@ Result<UpdateReport> AdamW<T>::Step(double learning_rate, double gradient_scale)
   const bool clips = options_.clip_norm > 0 && report.gradient_norm > options_.clip_norm;
   const double factor = (clips ? options_.clip_norm / report.gradient_norm : 1.0) / gradient_scale;
   ++steps_;
-  UpdatePiece(dense_, dense_runs_, dense_sum_, learning_rate, factor);
-  UpdatePiece(experts_, expert_runs_, expert_sum_, learning_rate, factor);
+  UpdatePiece(pool, dense_, dense_runs_, dense_sum_, learning_rate, factor);
+  UpdatePiece(pool, experts_, expert_runs_, expert_sum_, learning_rate, factor);
   for (Piece* piece : {&dense_, &experts_}) {
     const auto mine = piece->group.values.subspan(static_cast<size_t>(piece->first), piece->m.size());
     RETURN_IF_ERROR(piece->group.replicas->AllGather(BytesOf(std::span<const T>(mine)), BytesOf(piece->group.values),

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "train/layers/shard_set.h"
 
 namespace hadal::train {
@@ -35,8 +36,8 @@ class AdamW {
                                GradientCompression compression);
 
   /// One update with the gradients in `params`, each divided by `gradient_scale` (the loss scale). All ranks
-  /// call it together. After it every rank has the same parameters as its replicas.
-  Result<UpdateReport> Step(double learning_rate, double gradient_scale);
+  /// call it together. After it every rank has the same parameters as its replicas, whatever the number of threads.
+  Result<UpdateReport> Step(ThreadPool& pool, double learning_rate, double gradient_scale);
 
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
@@ -56,11 +57,15 @@ class AdamW {
     int64_t first, count;  // within the piece
     bool decays, counts;   // counts: towards the norm (what several ranks hold counts once)
   };
+  /// Long tensors are several runs, which threads share.
+  static constexpr int64_t kRunElements = 1 << 15;
   AdamW(ShardSet<T>& params, const ProcessMesh& mesh, const AdamWOptions& options, GradientCompression compression);
   Status Place(typename ShardSet<T>::Group group, bool experts, T* memory);
   Status Reduce(Piece& piece, std::span<T> sum, UpdateReport& report);
   Status ReduceCompressed(Piece& piece, std::span<T> sum);
-  void UpdatePiece(Piece& piece, const std::vector<Run>& runs, std::span<const T> gradient, double rate, double factor);
+  double SumOfSquares(ThreadPool& pool, const std::vector<Run>& runs, std::span<const T> gradient);
+  void UpdatePiece(ThreadPool& pool, Piece& piece, const std::vector<Run>& runs, std::span<const T> gradient,
+                   double rate, double factor);
 
   ShardSet<T>& params_;
   const ProcessMesh& mesh_;
@@ -72,6 +77,7 @@ class AdamW {
   Piece dense_, experts_;
   std::span<T> dense_sum_, expert_sum_;
   std::vector<Run> dense_runs_, expert_runs_;
+  std::vector<double> squares_;  // of each run's gradients
 };
 
 }  // namespace hadal::train

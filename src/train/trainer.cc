@@ -88,7 +88,7 @@ Result<std::unique_ptr<Trainer<T>>> Trainer<T>::Create(const ModelConfig& config
   ASSIGN_OR_RETURN(OpScratch scratch, OpScratch::Create(LimitsOf(config, options), pool.threads()));
   made->scratch_.emplace(std::move(scratch));
   const OpContext ops{.gemm = &*made->gemm_, .scratch = &*made->scratch_, .rows = &CpuRows(isa),
-                      .compute = options.compute};
+                      .compute = options.compute, .clock = &made->clock_};
   ASSIGN_OR_RETURN(made->stage_,
                    Stage<T>::Create(made->config_, mesh, *made->params_, ops, LimitsOf(mesh, options)));
   ASSIGN_OR_RETURN(made->received_, Buffer<T>::Allocate(options.micro_batch_rows() * config.hidden_size,
@@ -252,11 +252,23 @@ Status Trainer<T>::Diagnose(std::span<const MicroBatch> batches, const StepWeigh
 }
 
 template <typename T>
+void Trainer<T>::ZeroGrads() {
+  const PartClock::Scope scope(&clock_, StepPart::kOptimizer);
+  params_->ZeroGrads(gemm_->pool());
+}
+
+template <typename T>
+Result<UpdateReport> Trainer<T>::Update(double learning_rate) {
+  const PartClock::Scope scope(&clock_, StepPart::kOptimizer);
+  return optimizer_->Step(gemm_->pool(), learning_rate, scale_.value());
+}
+
+template <typename T>
 Result<StepReport> Trainer<T>::Step(std::span<const MicroBatch> batches) {
   HADAL_CHECK(static_cast<int64_t>(batches.size()) == options_.accumulation_steps, "{} micro-batches of {}",
               batches.size(), options_.accumulation_steps);
   ASSIGN_OR_RETURN(const StepWeights weights, Weigh(batches, scale_.value()));
-  params_->ZeroGrads();
+  ZeroGrads();
   stage_->ResetSums();
   RETURN_IF_ERROR(RunPipeline(batches, weights, true));
   RETURN_IF_ERROR(GatherGradients());
@@ -266,7 +278,7 @@ Result<StepReport> Trainer<T>::Step(std::span<const MicroBatch> batches) {
   if (!std::isfinite(report.loss) && !may_rescale) return tl::unexpected(Diagnose(batches, weights).error());
 
   report.learning_rate = options_.rate.At(step_);
-  ASSIGN_OR_RETURN(const UpdateReport update, optimizer_->Step(report.learning_rate, scale_.value()));
+  ASSIGN_OR_RETURN(const UpdateReport update, Update(report.learning_rate));
   report.gradient_norm = update.gradient_norm;
   report.skipped = update.skipped;
   if (update.skipped && !may_rescale)

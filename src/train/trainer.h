@@ -90,6 +90,8 @@ class Trainer {
   void set_step(int64_t step) { step_ = step; }
   const TrainerOptions& options() const { return options_; }
   const ModelConfig& config() const { return config_; }
+  /// What this rank spends its time with.
+  PartClock& clock() { return clock_; }
   const ProcessMesh& mesh() const { return mesh_; }
 
  private:
@@ -99,7 +101,9 @@ class Trainer {
   Status RunPipeline(std::span<const MicroBatch> batches, const StepWeights& weights, bool backward);
   /// Brings the gradients that the optimizer takes to where it takes them.
   Status GatherGradients();
+  void ZeroGrads();
   Status SumCopies();
+  Result<UpdateReport> Update(double learning_rate);
   Status BalanceLoad(StepReport& report);
   Result<StepReport> Losses(const StepWeights& weights);
   /// Runs forward again and says where a value first was no number.
@@ -113,6 +117,7 @@ class Trainer {
   std::unique_ptr<AdamW<T>> optimizer_;
   std::optional<GemmContext> gemm_;
   std::optional<OpScratch> scratch_;
+  PartClock clock_;
   std::unique_ptr<Stage<T>> stage_;
   Buffer<T> received_;  // [T, d], activations or gradients from a neighbour
   LossScale scale_;

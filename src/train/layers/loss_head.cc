@@ -49,6 +49,7 @@ template <typename T>
 Status LossHead<T>::Head(const LayerContext<T>& ctx, const ParameterSet<T>& params, View<const T> states,
                          std::span<const int32_t> targets, double weight, bool backward, View<T> dstates, double& sum,
                          int64_t& count, int64_t& hits) {
+  const PartClock::Scope scope(ctx.ops.clock, StepPart::kHead);
   Communicator& shards = ctx.mesh->tensor();
   const int64_t first_id = params.vocabulary.first;
   for (int64_t first = 0; first < states.rows; first += kChunk) {

@@ -110,6 +110,7 @@ void MoeWorkspace<T>::Take(Arena& arena, const ModelConfig& c, const ProcessMesh
 template <typename T>
 Status MoeForward(const LayerContext<T>& ctx, int64_t layer, const MoeParameters<T>& p, View<const T> x,
                   MoeSaved<T>& s, MoeWorkspace<T>& work, View<T> branch, LayerStatistics& statistics) {
+  const PartClock::Scope scope(ctx.ops.clock, StepPart::kExperts);
   const View<T> logits = work.logits;
   LinearForward<T>(ctx.ops.Exact(), x, p.router.weight(), logits);
   ctx.See("router logits", layer, logits);
@@ -133,6 +134,7 @@ Status MoeForward(const LayerContext<T>& ctx, int64_t layer, const MoeParameters
 template <typename T>
 Status MoeRebuild(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<const T> x, MoeSaved<T>& s,
                   MoeWorkspace<T>& work) {
+  const PartClock::Scope scope(ctx.ops.clock, StepPart::kExperts);
   RETURN_IF_ERROR(RunExperts(ctx, p, x, s, work));
   if (p.shared) NetworkExpand<T>(ctx.ops, *p.shared, x, s.shared);
   return {};
@@ -141,6 +143,7 @@ Status MoeRebuild(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<co
 template <typename T>
 Status MoeBackward(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<const T> x, const MoeSaved<T>& s,
                    MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx, LayerStatistics& statistics) {
+  const PartClock::Scope scope(ctx.ops.clock, StepPart::kExperts);
   const OpContext& ops = ctx.ops;
   work.plan.Build(s.ids, ctx.config->expert_capacity);
   RETURN_IF_ERROR(work.exchange.Agree(work.plan));

@@ -63,8 +63,12 @@ typename ShardSet<T>::Group ShardSet<T>::experts() const {
 }
 
 template <typename T>
-void ShardSet<T>::ZeroGrads() {
-  std::fill_n(grads_.data(), grads_.size(), T{});
+void ShardSet<T>::ZeroGrads(ThreadPool& pool) {
+  constexpr int64_t kElements = 1 << 17;  // at a time
+  const int64_t all = grads_.size();
+  pool.For((all + kElements - 1) / kElements, [&](int64_t i, int) {
+    std::fill_n(grads_.data() + i * kElements, std::min(kElements, all - i * kElements), T{});
+  });
 }
 
 template class ShardSet<float>;

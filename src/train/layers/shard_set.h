@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "model/tensor_names.h"
 #include "parallel/process_mesh.h"
 #include "tensor/buffer.h"
@@ -65,7 +66,7 @@ class ShardSet {
   };
   Group dense() const;
   Group experts() const;
-  void ZeroGrads();
+  void ZeroGrads(ThreadPool& pool);
 
  private:
   std::vector<Shard> shards_;

@@ -108,6 +108,7 @@ template <typename T>
 void AttentionForward(const OpContext& ctx, const AttentionShape& shape, View<const T> q, View<const T> kv,
                       View<const T> k_pe, const int32_t* first, View<T> out, View<T> lse) {
   CheckAttention<T>(ctx, shape, q, kv, k_pe, out, lse);
+  const PartClock::Scope scope(ctx.clock, StepPart::kAttention);
   ctx.pool().For(shape.heads, [&](int64_t h, int worker) {
     Carver carver(ctx.scratch->worker(worker), ctx.scratch->limits().f64 ? 8 : 4);
     const ForwardMemory<T> memory(carver, q.rows, shape.nope, shape.rope, shape.value);

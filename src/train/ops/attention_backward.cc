@@ -105,6 +105,7 @@ void AttentionBackward(const OpContext& ctx, const AttentionShape& s, View<const
                        View<const T> dout, View<T> dq, View<T> dkv, View<T> dk_pe) {
   CheckAttention<T>(ctx, s, q, kv, k_pe, out, lse);
   CheckAttention<T>(ctx, s, dq, dkv, dk_pe, dout, lse);
+  const PartClock::Scope scope(ctx.clock, StepPart::kAttention);
   const int64_t width = s.nope + s.rope, rows = q.rows;
   const int64_t element_bytes = ctx.scratch->limits().f64 ? 8 : 4;
   const auto memory = [&](int64_t slot) {

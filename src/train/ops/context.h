@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/gemm.h"
+#include "train/ops/part_clock.h"
 #include "train/ops/rows.h"
 
 namespace hadal::train {
@@ -40,6 +41,7 @@ struct OpContext {
   OpScratch* scratch;
   const RowTable* rows;
   Compute compute;  // of products: kF64 for double; kF32, kBF16 or kF16 for float
+  PartClock* clock = nullptr;
 
   ThreadPool& pool() const { return gemm->pool(); }
   /// The same with products of unrounded factors, as the router has them.

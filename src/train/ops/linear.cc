@@ -33,17 +33,20 @@ void RunGroups(const OpContext& ctx, std::span<const int32_t> offsets, bool accu
 
 template <typename T>
 void LinearForward(const OpContext& ctx, View<const T> x, View<const T> w, View<T> y) {
+  const PartClock::Scope scope(ctx.clock, StepPart::kLinears);
   Gemm<T>(*ctx.gemm, ctx.compute, {x}, {w, true}, y, false);
 }
 
 template <typename T>
 void LinearBackwardInput(const OpContext& ctx, View<const T> dy, View<const T> w, View<T> dx,
                          bool accumulate) {
+  const PartClock::Scope scope(ctx.clock, StepPart::kLinears);
   Gemm<T>(*ctx.gemm, ctx.compute, {dy}, {w}, dx, accumulate);
 }
 
 template <typename T>
 void LinearBackwardWeight(const OpContext& ctx, View<const T> dy, View<const T> x, View<T> dw) {
+  const PartClock::Scope scope(ctx.clock, StepPart::kLinears);
   Gemm<T>(*ctx.gemm, ctx.compute, {dy, true}, {x}, dw, true);
 }
 
