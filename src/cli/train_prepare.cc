@@ -53,8 +53,8 @@ nlohmann::ordered_json CountsJson(const PrepareCounts& counts) {
 }
 
 std::string CountsLine(std::string_view name, const PrepareCounts& counts, const std::string& folder) {
-  return fmt::format("{:<9} {} documents, {} tokens ({} learnt), {} shards: {}\n", name, counts.documents, counts.tokens,
-                     counts.learnt_tokens, counts.shards, folder);
+  return fmt::format("{:<9} {} documents, {} tokens ({} learnt), {} shards: {}\n", name, counts.documents,
+                     counts.tokens, counts.learnt_tokens, counts.shards, folder);
 }
 
 Status PrintReport(const PrepareFlags& flags, const PrepareReport& report) {
@@ -76,28 +76,28 @@ Status PrintReport(const PrepareFlags& flags, const PrepareReport& report) {
 
 Result<int> RunPrepare(const PrepareFlags& flags) {
   if (flags.tokenizer.empty())
-    return InvalidArgument("no tokenizer is given; name a model folder, or one of 'hadal train tokenizer', with --tokenizer");
+    return InvalidArgument(
+        "no tokenizer is given; name a model folder, or one of 'hadal train tokenizer', with --tokenizer");
   if (flags.share > 0 && flags.held_out.empty())
     return InvalidArgument("--held-out-share needs --held-out, a folder for what is held out");
   if (flags.share == 0 && !flags.held_out.empty())
     return InvalidArgument("--held-out needs --held-out-share, the share of documents that goes there");
   const InterruptGuard interrupt(/*also_terminate=*/true);
   ProgressBar bar("preparing");
-  train::PrepareOptions options{
-      .inputs = std::vector<Path>(flags.inputs.begin(), flags.inputs.end()),
-      .tokenizer = flags.tokenizer,
-      .out = flags.out,
-      .held_out = flags.held_out,
-      .held_out_share = flags.share,
-      .seed = static_cast<uint64_t>(flags.seed),
-      .text_documents = DocumentsNamed(flags.documents),
-      .skip_bad = flags.skip_bad,
-      .threads = flags.threads > 0 ? flags.threads : UsableProcessors(),
-      .unit_bytes = 0,
-      .progress = [&](uint64_t done, uint64_t total) {
-        bar.Update(done, total);
-        return !interrupt.Requested();
-      }};
+  train::PrepareOptions options{.inputs = std::vector<Path>(flags.inputs.begin(), flags.inputs.end()),
+                                .tokenizer = flags.tokenizer,
+                                .out = flags.out,
+                                .held_out = flags.held_out,
+                                .held_out_share = flags.share,
+                                .seed = static_cast<uint64_t>(flags.seed),
+                                .text_documents = DocumentsNamed(flags.documents),
+                                .skip_bad = flags.skip_bad,
+                                .threads = flags.threads > 0 ? flags.threads : UsableProcessors(),
+                                .unit_bytes = 0,
+                                .progress = [&](uint64_t done, uint64_t total) {
+                                  bar.Update(done, total);
+                                  return !interrupt.Requested();
+                                }};
   ASSIGN_OR_RETURN(const PrepareReport report, train::Prepare(options));
   bar.Clear();
   RETURN_IF_ERROR(PrintReport(flags, report));
@@ -110,21 +110,27 @@ void AddTrainPrepare(CLI::App& train, Action& action) {
   const auto flags = std::make_shared<PrepareFlags>();
   CLI::App* verb = train.add_subcommand("prepare", "Text and chats to token shards");
   verb->footer(kAbout);
-  verb->add_option("INPUT", flags->inputs, "Files that end in .txt or .jsonl, and folders of such")->required();
-  Setting(verb->add_option("--tokenizer", flags->tokenizer, "Folder of tokenizer.json and tokenizer_config.json")
-              ->type_name("DIR"),
-          "data.tokenizer");
+  verb->add_option("INPUT", flags->inputs, "Files that end in .txt or .jsonl, and folders of such")
+      ->required();
+  Setting(
+      verb->add_option("--tokenizer", flags->tokenizer, "Folder of tokenizer.json and tokenizer_config.json")
+          ->type_name("DIR"),
+      "data.tokenizer");
   verb->add_option("--out", flags->out, "Folder to make, for training")->type_name("DIR")->required();
   verb->add_option("--held-out", flags->held_out, "Folder to make, for evaluation")->type_name("DIR");
-  Setting(AddNumber(*verb, "--held-out-share", flags->share, 0, 0.99, "Share of the documents that is held out"),
-          "data.held_out_share");
+  Setting(
+      AddNumber(*verb, "--held-out-share", flags->share, 0, 0.99, "Share of the documents that is held out"),
+      "data.held_out_share");
   Setting(AddNumber(*verb, "--seed", flags->seed, 0, 9e15, "Of the choice of what is held out"), "data.seed");
-  Setting(AddChoice(*verb, "--text-documents", flags->documents, {"file", "blank-lines", "form-feeds"},
-                    "What a document of a .txt is: the file, or what stands between blank lines or form feeds"),
-          "data.text_documents");
-  Setting(verb->add_flag("--skip-bad-lines", flags->skip_bad, "Leave documents out that cannot be used, and count them"),
+  Setting(
+      AddChoice(*verb, "--text-documents", flags->documents, {"file", "blank-lines", "form-feeds"},
+                "What a document of a .txt is: the file, or what stands between blank lines or form feeds"),
+      "data.text_documents");
+  Setting(verb->add_flag("--skip-bad-lines", flags->skip_bad,
+                         "Leave documents out that cannot be used, and count them"),
           "data.skip_bad_lines");
-  Setting(AddNumber(*verb, "--threads", flags->threads, 0, 4096, "Threads; 0: every usable processor"), "data.threads");
+  Setting(AddNumber(*verb, "--threads", flags->threads, 0, 4096, "Threads; 0: every usable processor"),
+          "data.threads");
   verb->add_flag("--json", flags->json, "Print a JSON object about what was written");
   verb->callback([flags, &action] { action = [flags] { return RunPrepare(*flags); }; });
 }

@@ -53,8 +53,8 @@ Result<int> RunTokenizer(TokenizerFlags& flags) {
   ASSIGN_OR_RETURN(const train::TokenizerReport report, train::TrainTokenizer(options));
   bar.reset();
   if (report.vocab_size < options.vocab_size)
-    PrintNote(fmt::format("{} tokens instead of {}: no other pair occurs {} times", report.vocab_size, options.vocab_size,
-                          options.min_count));
+    PrintNote(fmt::format("{} tokens instead of {}: no other pair occurs {} times", report.vocab_size,
+                          options.vocab_size, options.min_count));
   if (flags.json) {
     RETURN_IF_ERROR(Print(JsonText({{"out", flags.out},
                                     {"vocab_size", report.vocab_size},
@@ -80,20 +80,26 @@ void AddTrainTokenizer(CLI::App& train, Action& action) {
   train::TokenizerTrainerOptions& options = flags->options;
   CLI::App* verb = train.add_subcommand("tokenizer", "Learn a tokenizer from text");
   verb->footer(kAbout);
-  verb->add_option("INPUT", flags->inputs, "Files that end in .txt or .jsonl, and folders of such")->required();
+  verb->add_option("INPUT", flags->inputs, "Files that end in .txt or .jsonl, and folders of such")
+      ->required();
   verb->add_option("--out", flags->out, "Folder to make")->type_name("DIR")->required();
-  Setting(AddNumber(*verb, "--vocab-size", options.vocab_size, 270, 1 << 24, "Tokens at most, all kinds together"),
+  Setting(AddNumber(*verb, "--vocab-size", options.vocab_size, 270, 1 << 24,
+                    "Tokens at most, all kinds together"),
           "data.vocab_size");
-  Setting(AddNumber(*verb, "--min-count", options.min_count, 1, 1e12, "A pair that occurs less often becomes no token"),
+  Setting(AddNumber(*verb, "--min-count", options.min_count, 1, 1e12,
+                    "A pair that occurs less often becomes no token"),
           "data.min_count");
-  Setting(AddNumber(*verb, "--digits", options.digits, 1, 3, "Digits of a number that may share a token"), "data.digits");
+  Setting(AddNumber(*verb, "--digits", options.digits, 1, 3, "Digits of a number that may share a token"),
+          "data.digits");
   verb->add_option("--special", options.special, "One more special token; may be repeated")
       ->type_name("TEXT")
       ->allow_extra_args(false);
-  verb->add_option("--chat-template", flags->chat_template, "File of a Jinja chat template instead of the default one")
+  verb->add_option("--chat-template", flags->chat_template,
+                   "File of a Jinja chat template instead of the default one")
       ->type_name("FILE");
   verb->add_flag("--skip-bad-lines", options.skip_bad, "Leave lines out that cannot be used, and count them");
-  Setting(AddNumber(*verb, "--threads", flags->threads, 0, 4096, "Threads; 0: every usable processor"), "data.threads");
+  Setting(AddNumber(*verb, "--threads", flags->threads, 0, 4096, "Threads; 0: every usable processor"),
+          "data.threads");
   verb->add_flag("--json", flags->json, "Print a JSON object about what was written");
   verb->callback([flags, &action] { action = [flags] { return RunTokenizer(*flags); }; });
 }

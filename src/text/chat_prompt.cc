@@ -149,7 +149,7 @@ Result<Quoter> ChooseMarks(std::string_view text) {
 
 /// `marked` cut at its marks; nothing if they don't come in pairs, or the text between them is not `plain`.
 std::optional<std::vector<RenderedChat::Part>> CutAtMarks(std::string_view marked, const Quoter& quoter,
-                                            std::string_view plain) {
+                                                          std::string_view plain) {
   std::vector<RenderedChat::Part> parts;
   size_t length = 0;
   bool quoted = false;

@@ -65,21 +65,22 @@ struct RenderedChat {
 
 /// Renders the chat with the model's template; with `generation_prompt` ready for the assistant's turn.
 ///
-/// Added tokens such as <｜User｜> are to be recognised only in what the template itself prints, never in what the
-/// chat's strings brought into the text: those are the quoted parts. To know them the template is rendered twice,
-/// plainly and with every string of the chat between two characters that no text has (U+FDD0 to U+FDEF, which
-/// Unicode keeps for such uses); what lies between them is the chat's. In the assistant's earlier turns <think> and
-/// </think> stay what they are, since templates look for them. If a template does something to the strings that
-/// the marks would change, the plain rendering is taken as it is, unless a string of the chat holds an added
-/// token: that is refused.
+/// Added tokens such as <｜User｜> are to be recognised only in what the template itself prints, never in
+/// what the chat's strings brought into the text: those are the quoted parts. To know them the template is
+/// rendered twice, plainly and with every string of the chat between two characters that no text has (U+FDD0
+/// to U+FDEF, which Unicode keeps for such uses); what lies between them is the chat's. In the assistant's
+/// earlier turns <think> and
+/// </think> stay what they are, since templates look for them. If a template does something to the strings
+/// that the marks would change, the plain rendering is taken as it is, unless a string of the chat holds an
+/// added token: that is refused.
 ///
 /// Tools are given to the template as `tools` if it knows that variable; else they are described in the
 /// system message, as the model's makers do (tool_prompt.h). kInvalidArgument: the template refuses the chat,
 /// or the model can't be offered tools. `chat` has at least one message.
 Result<RenderedChat> RenderChat(const ChatStyle& style, const ChatInput& chat, bool generation_prompt);
 
-/// Encodes parts as one text in which added tokens are recognised outside of quotes only. The pieces between added
-/// tokens are encoded as one text, so parts without such strings get the ids of the plain text.
+/// Encodes parts as one text in which added tokens are recognised outside of quotes only. The pieces between
+/// added tokens are encoded as one text, so parts without such strings get the ids of the plain text.
 Result<std::vector<int32_t>> EncodeParts(const Tokenizer& tokenizer, const std::vector<ChatPart>& parts);
 
 /// RenderChat, ready for the assistant's turn, and EncodeParts.

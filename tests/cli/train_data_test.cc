@@ -32,19 +32,32 @@ class TrainData : public CliTest {
     Write("chats.jsonl", lines);
     std::filesystem::create_directory(folder_ / "books");
     Write("books/sea.txt", "The sea is deep.\n\nThe trench is deeper.\n");
-    const Outcome made = Hadal({"train", "tokenizer", File("chats.jsonl"), File("books"), "--vocab-size", "400",
-                                "--out", File("tokenizer"), "--json"});
+    const Outcome made = Hadal({"train", "tokenizer", File("chats.jsonl"), File("books"), "--vocab-size",
+                                "400", "--out", File("tokenizer"), "--json"});
     ASSERT_EQ(made.code, 0) << made.err;
     EXPECT_EQ(Json::parse(made.out)["vocab_size"], 400);
   }
 
   std::vector<std::string> Prepare(const std::string& out) const {
-    return {"train",     "prepare",  File("chats.jsonl"),       File("books"),      "--text-documents",
-            "blank-lines", "--tokenizer", File("tokenizer"),    "--out",            File(out),
-            "--held-out", File(out + "-held-out"), "--held-out-share", "0.1",       "--json"};
+    return {"train",
+            "prepare",
+            File("chats.jsonl"),
+            File("books"),
+            "--text-documents",
+            "blank-lines",
+            "--tokenizer",
+            File("tokenizer"),
+            "--out",
+            File(out),
+            "--held-out",
+            File(out + "-held-out"),
+            "--held-out-share",
+            "0.1",
+            "--json"};
   }
 
-  /// Starts a command, and sends it a signal as soon as it has finished a first piece of the work. The exit code.
+  /// Starts a command, and sends it a signal as soon as it has finished a first piece of the work. The exit
+  /// code.
   int Stop(const std::vector<std::string>& arguments, const std::string& out, int signal) {
     std::vector<std::string> command{HADAL_BINARY};
     command.insert(command.end(), arguments.begin(), arguments.end());
@@ -111,8 +124,8 @@ TEST_F(TrainData, KilledOrInterruptedItGoesOnToTheSameBytes) {
 TEST_F(TrainData, BadLinesAndFlagsAreSentences) {
   MakeInputs(300);
   Write("bad.jsonl", "{\"text\": \"fine\"}\n\n{\"text\": \"fine\"\n{\"messages\": []}\n");
-  const std::vector<std::string> bad = {"train", "prepare", File("bad.jsonl"), "--tokenizer", File("tokenizer"),
-                                        "--out", File("out")};
+  const std::vector<std::string> bad = {"train",           "prepare", File("bad.jsonl"), "--tokenizer",
+                                        File("tokenizer"), "--out",   File("out")};
   ExpectFailure(Hadal(bad), "bad.jsonl:3: not JSON");
   std::vector<std::string> skipping = bad;
   skipping.back() = File("skipping");
@@ -125,8 +138,9 @@ TEST_F(TrainData, BadLinesAndFlagsAreSentences) {
   std::vector<std::string> share = bad;
   share.insert(share.end(), {"--held-out-share", "0.1"});
   ExpectFailure(Hadal(share), "--held-out");
-  ExpectFailure(Hadal({"train", "prepare", File("nothing.txt"), "--tokenizer", File("tokenizer"), "--out", File("x")}),
-                "there is no");
+  ExpectFailure(
+      Hadal({"train", "prepare", File("nothing.txt"), "--tokenizer", File("tokenizer"), "--out", File("x")}),
+      "there is no");
   ExpectFailure(Hadal({"train", "tokenizer", File("bad.jsonl"), "--out", File("y")}), "bad.jsonl:3");
 }
 

@@ -42,8 +42,8 @@ class Trainer {
   Trainer(const PieceCounts& pieces, const BpeTrainerOptions& options)
       : options_(options), forbidden_(options.forbidden.begin(), options.forbidden.end()) {
     for (int byte = 0; byte < 256; ++byte) AddToken(std::string(1, static_cast<char>(byte)));
-    // Sorted, so that words have the same numbers whatever the hash table's order; results need no order here, but
-    // memory and time do not vary either.
+    // Sorted, so that words have the same numbers whatever the hash table's order; results need no order
+    // here, but memory and time do not vary either.
     std::vector<const PieceCounts::value_type*> sorted;
     for (const auto& piece : pieces) sorted.push_back(&piece);
     std::ranges::sort(sorted, {}, [](const auto* piece) -> const std::string& { return piece->first; });
@@ -63,7 +63,8 @@ class Trainer {
       }
       Merge(best.pair);
       const uint64_t done = trained_.tokens.size() - 256;
-      if (trained_.merges.size() % kMergesBetweenProgress == 0 && options_.progress && !options_.progress(done, most))
+      if (trained_.merges.size() % kMergesBetweenProgress == 0 && options_.progress &&
+          !options_.progress(done, most))
         return Cancelled("interrupted; nothing was written");
     }
     return std::move(trained_);
@@ -71,7 +72,8 @@ class Trainer {
 
  private:
   int32_t AddToken(std::string bytes) {
-    const auto [at, is_new] = ids_.try_emplace(std::move(bytes), static_cast<int32_t>(trained_.tokens.size()));
+    const auto [at, is_new] =
+        ids_.try_emplace(std::move(bytes), static_cast<int32_t>(trained_.tokens.size()));
     if (is_new) trained_.tokens.push_back(at->first);
     return at->second;
   }

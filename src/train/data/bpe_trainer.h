@@ -1,4 +1,5 @@
-// Byte-pair encoding learnt from counted pieces of text (Gage 1994; Sennrich et al., arXiv 1508.07909), on bytes.
+// Byte-pair encoding learnt from counted pieces of text (Gage 1994; Sennrich et al., arXiv 1508.07909), on
+// bytes.
 #pragma once
 
 #include <cstdint>
@@ -25,14 +26,14 @@ struct BpeTrainerOptions {
 };
 
 struct TrainedBpe {
-  std::vector<std::string> tokens;                    // bytes of each; the first 256 are the single ones, in order
-  std::vector<std::pair<int32_t, int32_t>> merges;    // indices of tokens, in the order of their ranks
+  std::vector<std::string> tokens;  // bytes of each; the first 256 are the single ones, in order
+  std::vector<std::pair<int32_t, int32_t>> merges;  // indices of tokens, in the order of their ranks
 };
 
-/// Merges the most frequent pair of neighbours again and again; of equally frequent ones that of the lower indices, so
-/// that the result depends on the counts alone. Longer pieces count with their first kMaxTrainedPiece bytes, and no
-/// token gets longer than kMaxTrainedToken. One thread; O(pieces + merges times the pieces that they are in).
-/// kCancelled.
+/// Merges the most frequent pair of neighbours again and again; of equally frequent ones that of the lower
+/// indices, so that the result depends on the counts alone. Longer pieces count with their first
+/// kMaxTrainedPiece bytes, and no token gets longer than kMaxTrainedToken. One thread; O(pieces + merges
+/// times the pieces that they are in). kCancelled.
 Result<TrainedBpe> TrainBpe(const PieceCounts& pieces, const BpeTrainerOptions& options);
 
 inline constexpr size_t kMaxTrainedPiece = 1024, kMaxTrainedToken = 64;

@@ -34,7 +34,8 @@ Result<std::optional<std::string>> ParseContent(const Dict& message) {
   if (!content) return std::nullopt;
   if (content->is_string()) return content->as_string();
   if (!content->is(Kind::kSequence))
-    return InvalidArgument("'content' is a {}, expected a text or a list of text parts", content->type_name());
+    return InvalidArgument("'content' is a {}, expected a text or a list of text parts",
+                           content->type_name());
   std::string joined;
   for (const Value& part : content->as_sequence().items) {
     const Value* text = part.is(Kind::kDict) ? part.as_dict().Find("text") : nullptr;
@@ -49,7 +50,8 @@ Result<ChatMessage::Call> ParseCall(const Value& value) {
   ChatMessage::Call call;
   ASSIGN_OR_RETURN(call.id, OptionalText(value.as_dict(), "id"));
   const Value* function = Member(value.as_dict(), "function");
-  if (function && !function->is(Kind::kDict)) return InvalidArgument("the 'function' of a tool call is no object");
+  if (function && !function->is(Kind::kDict))
+    return InvalidArgument("the 'function' of a tool call is no object");
   const Dict& from = function ? function->as_dict() : value.as_dict();
   ASSIGN_OR_RETURN(call.name, OptionalText(from, "name"));
   if (call.name.empty()) return InvalidArgument("a tool call has no 'name'");
@@ -80,7 +82,8 @@ Result<ChatMessage> ParseMessage(const Value& value) {
   ASSIGN_OR_RETURN(const std::string reasoning, OptionalText(object, "reasoning_content"));
   if (assistant && !reasoning.empty()) message.reasoning = reasoning;
   if (const Value* calls = Member(object, "tool_calls"); assistant && calls) {
-    if (!calls->is(Kind::kSequence)) return InvalidArgument("'tool_calls' is a {}, expected a list", calls->type_name());
+    if (!calls->is(Kind::kSequence))
+      return InvalidArgument("'tool_calls' is a {}, expected a list", calls->type_name());
     for (const Value& one : calls->as_sequence().items) {
       ASSIGN_OR_RETURN(ChatMessage::Call call, ParseCall(one));
       message.calls.push_back(std::move(call));
@@ -91,7 +94,8 @@ Result<ChatMessage> ParseMessage(const Value& value) {
 }
 
 Status ParseTools(const Value& tools, ChatInput& chat) {
-  if (!tools.is(Kind::kSequence)) return InvalidArgument("'tools' is a {}, expected a list", tools.type_name());
+  if (!tools.is(Kind::kSequence))
+    return InvalidArgument("'tools' is a {}, expected a list", tools.type_name());
   for (const Value& tool : tools.as_sequence().items) {
     const Value* function = tool.is(Kind::kDict) ? Member(tool.as_dict(), "function") : nullptr;
     if (!function || !function->is(Kind::kDict))

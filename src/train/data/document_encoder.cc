@@ -25,7 +25,8 @@ std::string SpecialToken(const Json& config, const char* key) {
   const auto found = config.find(key);
   if (found == config.end()) return {};
   if (found->is_string()) return *found;
-  if (found->is_object() && found->contains("content") && (*found)["content"].is_string()) return (*found)["content"];
+  if (found->is_object() && found->contains("content") && (*found)["content"].is_string())
+    return (*found)["content"];
   return {};
 }
 
@@ -33,7 +34,8 @@ Result<int32_t> SpecialId(const Tokenizer& tokenizer, const Json& config, const 
   const std::string text = SpecialToken(config, key);
   if (text.empty()) return NotFound("{} names no '{}', which every document needs", path.string(), key);
   const std::optional<int32_t> id = tokenizer.IdOf(text);
-  if (!id) return NotFound("{}: the '{}' is '{}', which tokenizer.json does not have", path.string(), key, text);
+  if (!id)
+    return NotFound("{}: the '{}' is '{}', which tokenizer.json does not have", path.string(), key, text);
   return *id;
 }
 
@@ -92,9 +94,11 @@ Status DocumentEncoder::EncodeLine(std::string_view json, TokenDocuments& out) c
   const jinja::Value* text = object.Find("text");
   const jinja::Value* messages = object.Find("messages");
   if ((text != nullptr) == (messages != nullptr))
-    return InvalidArgument("it has {} 'text' and 'messages', expected one of them", text ? "both" : "neither of");
+    return InvalidArgument("it has {} 'text' and 'messages', expected one of them",
+                           text ? "both" : "neither of");
   if (text) {
-    if (!text->is_string() || text->as_string().empty()) return InvalidArgument("'text' is no text, or an empty one");
+    if (!text->is_string() || text->as_string().empty())
+      return InvalidArgument("'text' is no text, or an empty one");
     return EncodeText(text->as_string(), out);
   }
   if (!chat_template_)
@@ -111,7 +115,8 @@ Status DocumentEncoder::EncodeLine(std::string_view json, TokenDocuments& out) c
 
 Status DocumentEncoder::EncodeChat(ChatInput chat, TokenDocuments& out) const {
   const ChatStyle style{tokenizer_, *chat_template_, format_};
-  const bool sets_thinking = std::ranges::any_of(chat.variables, [](const auto& v) { return v.first == "thinking"; });
+  const bool sets_thinking =
+      std::ranges::any_of(chat.variables, [](const auto& v) { return v.first == "thinking"; });
   ChatInput until = chat;
   until.messages.clear();
   RenderedChat document;
@@ -125,13 +130,16 @@ Status DocumentEncoder::EncodeChat(ChatInput chat, TokenDocuments& out) const {
     if (i == 0) return InvalidArgument("its first message is the assistant's, who only answers");
     until.variables = chat.variables;
     if (!sets_thinking)
-      until.variables.emplace_back("thinking", jinja::Value::Bool(message.reasoning && !message.reasoning->empty()));
+      until.variables.emplace_back("thinking",
+                                   jinja::Value::Bool(message.reasoning && !message.reasoning->empty()));
     ASSIGN_OR_RETURN(const RenderedChat prompt, RenderChat(style, until, /*generation_prompt=*/true));
     until.messages.push_back(std::move(message));
     ASSIGN_OR_RETURN(RenderedChat through, RenderChat(style, until, /*generation_prompt=*/false));
     if (!through.text.starts_with(prompt.text))
-      return InvalidArgument("message {}: the chat template begins this turn otherwise than the prompt for it ends, so it "
-                             "cannot be learnt as it would be asked for", i + 1);
+      return InvalidArgument(
+          "message {}: the chat template begins this turn otherwise than the prompt for it ends, so it "
+          "cannot be learnt as it would be asked for",
+          i + 1);
     if (!turns.empty() && !through.text.starts_with(document.text)) {
       RETURN_IF_ERROR(AppendChat(document, turns, out));
       turns.clear();

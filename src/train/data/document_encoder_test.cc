@@ -57,22 +57,26 @@ TEST_F(DocumentEncoderTest, ReasoningThatTheTemplateDropsLaterEndsADocument) {
 }
 
 TEST_F(DocumentEncoderTest, AnEndIsAddedWhereTheTemplateWritesNone) {
-  folder_.WriteConfig("{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}"
-                      "{% if add_generation_prompt %}assistant:{% endif %}");
-  EXPECT_EQ(Line(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})"),
-            "^user:a\nassistant:[b\n<eos>]");
-  folder_.WriteConfig("{% for m in messages %}<user>{{ m.role }} {{ m.content }}<eos>\n{% endfor %}"
-                      "{% if add_generation_prompt %}<user>assistant {% endif %}");
+  folder_.WriteConfig(
+      "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}"
+      "{% if add_generation_prompt %}assistant:{% endif %}");
+  EXPECT_EQ(
+      Line(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})"),
+      "^user:a\nassistant:[b\n<eos>]");
+  folder_.WriteConfig(
+      "{% for m in messages %}<user>{{ m.role }} {{ m.content }}<eos>\n{% endfor %}"
+      "{% if add_generation_prompt %}<user>assistant {% endif %}");
   EXPECT_EQ(Line(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
                                   {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})"),
             "^<user>user a<eos>\n<user>assistant [b<eos>]\n<user>user c<eos>\n<user>assistant [d<eos>]");
 }
 
 TEST_F(DocumentEncoderTest, ToolsAndCallsReachTheTemplate) {
-  folder_.WriteConfig("{% for t in tools %}{{ t.function.name }};{% endfor %}{% for m in messages %}{{ m.role }}:"
-                      "{% if m.tool_calls %}{% for c in m.tool_calls %}{{ c.function.name }}={{ c.function.arguments }}"
-                      "{% endfor %}{% else %}{{ m.content }}{% endif %}<eos>{% endfor %}"
-                      "{% if add_generation_prompt %}assistant:{% endif %}");
+  folder_.WriteConfig(
+      "{% for t in tools %}{{ t.function.name }};{% endfor %}{% for m in messages %}{{ m.role }}:"
+      "{% if m.tool_calls %}{% for c in m.tool_calls %}{{ c.function.name }}={{ c.function.arguments }}"
+      "{% endfor %}{% else %}{{ m.content }}{% endif %}<eos>{% endfor %}"
+      "{% if add_generation_prompt %}assistant:{% endif %}");
   EXPECT_EQ(Line(R"({"tools": [{"type": "function", "function": {"name": "f"}}], "messages": [
                      {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
                      {"role": "assistant", "content": null, "tool_calls":
@@ -91,7 +95,8 @@ TEST_F(DocumentEncoderTest, WrongLinesAreSentences) {
   EXPECT_THAT(Line(R"({"messages": []})"), HasSubstr("an empty one"));
   EXPECT_THAT(Line(R"({"messages": [{"role": "user", "content": "a"}]})"), HasSubstr("nothing to learn"));
   EXPECT_THAT(Line(R"({"messages": [{"role": "assistant", "content": "a"}]})"), HasSubstr("only answers"));
-  EXPECT_THAT(Line(R"({"messages": [{"role": "boss", "content": "a"}]})"), HasSubstr("message 1: its 'role' is 'boss'"));
+  EXPECT_THAT(Line(R"({"messages": [{"role": "boss", "content": "a"}]})"),
+              HasSubstr("message 1: its 'role' is 'boss'"));
   EXPECT_THAT(Line(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant"}]})"),
               HasSubstr("message 2: it has no 'content'"));
   EXPECT_THAT(Line(R"({"messages": [{"role": "user", "content": 1}]})"), HasSubstr("expected a text"));

@@ -28,7 +28,8 @@ uint64_t AfterBlankLine(std::string_view file, uint64_t at) {
   bool after_blank = line == 0;
   if (line > 0 && line < file.size()) {
     const size_t before = line >= 2 ? file.rfind('\n', line - 2) : file.npos;
-    after_blank = IsBlank(file.substr(before == file.npos ? 0 : before + 1, line - (before == file.npos ? 0 : before + 1)));
+    after_blank = IsBlank(
+        file.substr(before == file.npos ? 0 : before + 1, line - (before == file.npos ? 0 : before + 1)));
   }
   while (line < file.size()) {
     const uint64_t end = LineEnd(file, line);
@@ -52,7 +53,8 @@ Result<InputFile> Describe(const Path& path) {
   const std::string extension = path.extension().string();
   if (extension != ".txt" && extension != ".jsonl")
     return InvalidArgument("{} ends in neither .txt nor .jsonl", path.string());
-  if (!std::filesystem::is_regular_file(path, error)) return InvalidArgument("{} is no regular file", path.string());
+  if (!std::filesystem::is_regular_file(path, error))
+    return InvalidArgument("{} is no regular file", path.string());
   const uint64_t bytes = std::filesystem::file_size(path, error);
   if (error) return Unavailable("cannot ask for the size of {}: {}", path.string(), error.message());
   return InputFile{path, bytes, extension == ".jsonl"};
@@ -91,7 +93,8 @@ Result<std::vector<InputFile>> ListInputs(const std::vector<Path>& inputs) {
   return files;
 }
 
-std::vector<InputUnit> CutInputs(const std::vector<InputFile>& files, TextDocuments documents, uint64_t unit_bytes) {
+std::vector<InputUnit> CutInputs(const std::vector<InputFile>& files, TextDocuments documents,
+                                 uint64_t unit_bytes) {
   std::vector<InputUnit> units;
   uint64_t room = 0;
   for (size_t f = 0; f < files.size(); ++f) {
@@ -120,7 +123,8 @@ std::vector<SourceDocument> DocumentsOf(std::string_view file, const InputPiece&
     std::string_view text = file.substr(at, next - at);
     const size_t keep = text.find_last_not_of(kWhiteSpace);
     if (keep != text.npos) {
-      const size_t skip = is_json || documents != TextDocuments::kFormFeeds ? 0 : text.find_first_not_of("\r\n");
+      const size_t skip =
+          is_json || documents != TextDocuments::kFormFeeds ? 0 : text.find_first_not_of("\r\n");
       out.push_back({text.substr(skip, keep + 1 - skip), at + skip});
     }
     at = next;

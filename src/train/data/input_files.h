@@ -24,8 +24,8 @@ struct InputFile {
   bool is_json = false;  // a document a line
 };
 
-/// The files, and of folders those in them and below, by name, that end in .txt or .jsonl. kNotFound: one is not there,
-/// or a folder has none. kInvalidArgument: a file of another kind.
+/// The files, and of folders those in them and below, by name, that end in .txt or .jsonl. kNotFound: one is
+/// not there, or a folder has none. kInvalidArgument: a file of another kind.
 Result<std::vector<InputFile>> ListInputs(const std::vector<Path>& inputs);
 
 /// Documents of a file that begin in [begin, end).
@@ -36,7 +36,8 @@ struct InputPiece {
 using InputUnit = std::vector<InputPiece>;
 
 /// Cuts the files, in order, into units of about `unit_bytes`.
-std::vector<InputUnit> CutInputs(const std::vector<InputFile>& files, TextDocuments documents, uint64_t unit_bytes);
+std::vector<InputUnit> CutInputs(const std::vector<InputFile>& files, TextDocuments documents,
+                                 uint64_t unit_bytes);
 
 /// A document and where it begins in its file.
 struct SourceDocument {

@@ -21,9 +21,12 @@ constexpr uint64_t kProgressBytes = 64 << 10;
 
 const char* NameOf(TextDocuments documents) {
   switch (documents) {
-    case TextDocuments::kFile: return "file";
-    case TextDocuments::kBlankLines: return "blank-lines";
-    case TextDocuments::kFormFeeds: return "form-feeds";
+    case TextDocuments::kFile:
+      return "file";
+    case TextDocuments::kBlankLines:
+      return "blank-lines";
+    case TextDocuments::kFormFeeds:
+      return "form-feeds";
   }
   return "";
 }
@@ -39,8 +42,8 @@ uint64_t UnitBytes(const PrepareOptions& options, uint64_t total) {
   return std::clamp(total / 32, kLeastUnitBytes, kMostUnitBytes);
 }
 
-Json PlanOf(const PrepareOptions& options, const std::vector<InputFile>& files, const DocumentEncoder& encoder,
-            uint64_t unit_bytes) {
+Json PlanOf(const PrepareOptions& options, const std::vector<InputFile>& files,
+            const DocumentEncoder& encoder, uint64_t unit_bytes) {
   Json inputs = Json::array();
   for (const InputFile& file : files) inputs.push_back({{"path", file.path.string()}, {"bytes", file.bytes}});
   return {{"format", 1},
@@ -71,17 +74,23 @@ void AddTo(Checksum& sum, const std::vector<SourceDocument>& documents) {
 Result<std::optional<UnitRecord::Part>> WriteShard(const Path& path, const TokenDocuments& documents) {
   if (documents.tokens.empty()) return std::nullopt;
   UnitRecord::Part part;
-  part.learnt_tokens = std::ranges::count_if(documents.flags, [](uint8_t flag) { return (flag & kLearnt) != 0; });
+  part.learnt_tokens =
+      std::ranges::count_if(documents.flags, [](uint8_t flag) { return (flag & kLearnt) != 0; });
   ASSIGN_OR_RETURN(part.shard, WriteTokenShard(path, documents.tokens, documents.flags));
   return part;
 }
 
 class Preparation {
  public:
-  Preparation(const PrepareOptions& options, const std::vector<InputFile>& files, const DocumentEncoder& encoder,
-              const PrepareFolder& folder, uint64_t unit_bytes)
-      : options_(options), files_(files), encoder_(encoder), folder_(folder),
-        units_(CutInputs(files, options.text_documents, unit_bytes)), records_(units_.size()), reused_(units_.size()),
+  Preparation(const PrepareOptions& options, const std::vector<InputFile>& files,
+              const DocumentEncoder& encoder, const PrepareFolder& folder, uint64_t unit_bytes)
+      : options_(options),
+        files_(files),
+        encoder_(encoder),
+        folder_(folder),
+        units_(CutInputs(files, options.text_documents, unit_bytes)),
+        records_(units_.size()),
+        reused_(units_.size()),
         total_bytes_(TotalBytes(files)) {}
 
   Status Run() {
@@ -181,8 +190,8 @@ class Preparation {
     const InputFile& file = files_[piece.file];
     ASSIGN_OR_RETURN(MappedFile map, MappedFile::Open(file.path));
     if (map.bytes().size() != file.bytes)
-      return DataLoss("{} changed while it was read: {} bytes at first, {} now", file.path.string(), file.bytes,
-                      map.bytes().size());
+      return DataLoss("{} changed while it was read: {} bytes at first, {} now", file.path.string(),
+                      file.bytes, map.bytes().size());
     return map;
   }
 
@@ -190,8 +199,9 @@ class Preparation {
     return DocumentsOf(TextOf(map), piece, files_[piece.file].is_json, options_.text_documents);
   }
 
-  Status EncodePiece(const InputPiece& piece, const MappedFile& map, const std::vector<SourceDocument>& documents,
-                     TokenDocuments& training, TokenDocuments& held_out, UnitRecord& record) {
+  Status EncodePiece(const InputPiece& piece, const MappedFile& map,
+                     const std::vector<SourceDocument>& documents, TokenDocuments& training,
+                     TokenDocuments& held_out, UnitRecord& record) {
     const InputFile& file = files_[piece.file];
     uint64_t told = piece.begin;
     for (const SourceDocument& document : documents) {

@@ -22,7 +22,8 @@ Status MakeFolder(const Path& folder) {
   std::error_code error;
   std::filesystem::create_directory(folder, error);
   if (!error && std::filesystem::is_directory(folder, error)) return {};
-  return Unavailable("cannot make the folder {}: {}", folder.string(), error ? error.message() : "a file has the name");
+  return Unavailable("cannot make the folder {}: {}", folder.string(),
+                     error ? error.message() : "a file has the name");
 }
 
 /// What a run that was killed left half-written.
@@ -42,13 +43,15 @@ bool IsEmpty(const Path& folder) {
 Status CheckPlan(const Path& path, const Json& plan) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   const Json old = Json::parse(text, nullptr, false);
-  if (!old.is_object()) return DataLoss("{} is no JSON object; remove the folder and begin again", path.string());
+  if (!old.is_object())
+    return DataLoss("{} is no JSON object; remove the folder and begin again", path.string());
   for (const auto& [key, value] : plan.items())
     if (!old.contains(key) || old[key] != value) {
       const bool brief = !value.is_structured() && old.contains(key);
-      return FailedPrecondition("{} was begun with other '{}'{}; take another folder, or remove this one",
-                                path.parent_path().string(), key,
-                                brief ? fmt::format(" ({} there, {} now)", old[key].dump(), value.dump()) : std::string());
+      return FailedPrecondition(
+          "{} was begun with other '{}'{}; take another folder, or remove this one",
+          path.parent_path().string(), key,
+          brief ? fmt::format(" ({} there, {} now)", old[key].dump(), value.dump()) : std::string());
     }
   return {};
 }
@@ -64,16 +67,20 @@ bool IsIntact(const Path& folder, const ShardInfo& info) {
 
 Json PartJson(const std::optional<UnitRecord::Part>& part) {
   if (!part) return nullptr;
-  return {{"name", part->shard.name},           {"tokens", part->shard.tokens}, {"documents", part->shard.documents},
-          {"learnt_tokens", part->learnt_tokens}, {"checksum", fmt::format("{:016x}", part->shard.checksum)}};
+  return {{"name", part->shard.name},
+          {"tokens", part->shard.tokens},
+          {"documents", part->shard.documents},
+          {"learnt_tokens", part->learnt_tokens},
+          {"checksum", fmt::format("{:016x}", part->shard.checksum)}};
 }
 
 uint64_t Hexadecimal(const Json& json) { return std::stoull(json.get<std::string>(), nullptr, 16); }
 
 std::optional<UnitRecord::Part> PartOf(const Json& json) {
   if (json.is_null()) return std::nullopt;
-  return UnitRecord::Part{{json.at("name"), json.at("tokens"), json.at("documents"), Hexadecimal(json.at("checksum"))},
-                          json.at("learnt_tokens")};
+  return UnitRecord::Part{
+      {json.at("name"), json.at("tokens"), json.at("documents"), Hexadecimal(json.at("checksum"))},
+      json.at("learnt_tokens")};
 }
 
 }  // namespace
@@ -109,13 +116,17 @@ Result<PrepareFolder> PrepareFolder::Open(const Path& out, const Path& held_out,
 }
 
 PrepareFolder::PrepareFolder(PrepareFolder&& other) noexcept
-    : out_(std::move(other.out_)), held_out_(std::move(other.held_out_)), lock_(std::exchange(other.lock_, -1)) {}
+    : out_(std::move(other.out_)),
+      held_out_(std::move(other.held_out_)),
+      lock_(std::exchange(other.lock_, -1)) {}
 
 PrepareFolder::~PrepareFolder() {
   if (lock_ >= 0) close(lock_);
 }
 
-Path PrepareFolder::RecordPath(int64_t unit) const { return out_ / kUnitsName / fmt::format("{:05d}.json", unit); }
+Path PrepareFolder::RecordPath(int64_t unit) const {
+  return out_ / kUnitsName / fmt::format("{:05d}.json", unit);
+}
 
 std::optional<UnitRecord> PrepareFolder::Finished(int64_t unit) const {
   const auto text = ReadFile(RecordPath(unit));
@@ -132,7 +143,8 @@ std::optional<UnitRecord> PrepareFolder::Finished(int64_t unit) const {
     return std::nullopt;  // a record that cannot be read is none: the unit is done again
   }
   const std::string name = TokenShardName(unit);
-  for (const auto& [part, dir] : {std::pair(&record.training, &out_), std::pair(&record.held_out, &held_out_)})
+  for (const auto& [part, dir] :
+       {std::pair(&record.training, &out_), std::pair(&record.held_out, &held_out_)})
     if (*part && ((*part)->shard.name != name || !IsIntact(*dir, (*part)->shard))) return std::nullopt;
   return record;
 }

@@ -27,9 +27,10 @@ struct UnitRecord {
 
 class PrepareFolder {
  public:
-  /// Makes the folders, or goes on in them. `plan` says all that decides what is written. kFailedPrecondition: see
-  /// Prepare. Holds a lock until the end.
-  static Result<PrepareFolder> Open(const Path& out, const Path& held_out, const nlohmann::ordered_json& plan);
+  /// Makes the folders, or goes on in them. `plan` says all that decides what is written.
+  /// kFailedPrecondition: see Prepare. Holds a lock until the end.
+  static Result<PrepareFolder> Open(const Path& out, const Path& held_out,
+                                    const nlohmann::ordered_json& plan);
   PrepareFolder(PrepareFolder&& other) noexcept;
   PrepareFolder& operator=(PrepareFolder&&) = delete;
   ~PrepareFolder();

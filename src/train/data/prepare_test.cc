@@ -18,7 +18,8 @@ using testing::HasSubstr;
 std::map<std::string, std::string> Contents(const Path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
-    if (entry.is_regular_file()) files[entry.path().lexically_relative(folder).string()] = ReadFile(entry.path()).value();
+    if (entry.is_regular_file())
+      files[entry.path().lexically_relative(folder).string()] = ReadFile(entry.path()).value();
   return files;
 }
 
@@ -28,9 +29,10 @@ class PrepareTest : public testing::Test {
     std::string lines;
     for (int i = 0; i < 400; ++i)
       lines += i % 3 == 0 ? fmt::format("{{\"text\": \"document {}\"}}\n", i)
-                          : fmt::format("{{\"messages\": [{{\"role\": \"user\", \"content\": \"q{}\"}}, "
-                                        "{{\"role\": \"assistant\", \"content\": \"{}\"}}]}}\n\n",
-                                        i, std::string(i % 50 + 1, 'y'));
+                          : fmt::format(
+                                "{{\"messages\": [{{\"role\": \"user\", \"content\": \"q{}\"}}, "
+                                "{{\"role\": \"assistant\", \"content\": \"{}\"}}]}}\n\n",
+                                i, std::string(i % 50 + 1, 'y'));
     folder_.Write("in/a.jsonl", lines);
     folder_.Write("in/deep/b.txt", std::string(5000, 'b'));
     folder_.Write("in/c.txt", "one\n\ntwo\nmore\n \n\n\nthree");
@@ -60,7 +62,8 @@ TEST_F(PrepareTest, EveryDocumentOnceAndTheSameForAnyThreads) {
   EXPECT_EQ(report.training.documents + report.held_out.documents, 400 + 1 + 3);
   EXPECT_NEAR(static_cast<double>(report.held_out.documents), 80, 25);
   EXPECT_GT(report.units, 10);
-  const auto training = TokenDataset::Open(folder_ / "one", true), held = TokenDataset::Open(folder_ / "one-held-out", true);
+  const auto training = TokenDataset::Open(folder_ / "one", true),
+             held = TokenDataset::Open(folder_ / "one-held-out", true);
   ASSERT_TRUE(training) << training.error().message;
   ASSERT_TRUE(held) << held.error().message;
   EXPECT_EQ(training->documents(), report.training.documents);
@@ -155,14 +158,15 @@ TEST_F(PrepareTest, AFullDiskIsASentenceAndLosesNothing) {
   struct rlimit before;
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   const auto old = std::signal(SIGXFSZ, SIG_IGN);
-  const struct rlimit little{2000, before.rlim_max};
+  const struct rlimit little { 2000, before.rlim_max };
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &little), 0);
   const std::string failure = FailureOf(options);
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, old);
   EXPECT_THAT(failure, HasSubstr("cannot write"));
   EXPECT_FALSE(std::filesystem::exists(options.out / "index.json"));
-  for (const auto& [name, text] : Contents(options.out)) EXPECT_THAT(name, testing::Not(HasSubstr(".tmp."))) << name;
+  for (const auto& [name, text] : Contents(options.out))
+    EXPECT_THAT(name, testing::Not(HasSubstr(".tmp."))) << name;
   ASSERT_TRUE(Prepare(options));
   ASSERT_TRUE(Prepare(Options("large")));
   EXPECT_EQ(Contents(options.out), Contents(folder_ / "large"));

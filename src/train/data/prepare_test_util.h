@@ -16,7 +16,8 @@ namespace hadal::train {
 /// A folder of its own for a test, with a tokenizer of bytes and six added tokens, 256 to 261.
 class PrepareFolderForTest {
  public:
-  static constexpr int32_t kBegin = 256, kEnd = 257, kUser = 258, kAssistant = 259, kThink = 260, kThought = 261;
+  static constexpr int32_t kBegin = 256, kEnd = 257, kUser = 258, kAssistant = 259, kThink = 260,
+                           kThought = 261;
 
   PrepareFolderForTest() {
     std::string name = (std::filesystem::temp_directory_path() / "hadal-prepare-XXXXXX").string();
@@ -25,7 +26,8 @@ class PrepareFolderForTest {
     nlohmann::json json = SmallJson();
     int id = 256;
     for (const char* content : {"<bos>", "<eos>", "<user>", "<assistant>", "<think>", "</think>"})
-      json["added_tokens"].push_back({{"id", id++}, {"content", content}, {"normalized", false}, {"special", true}});
+      json["added_tokens"].push_back(
+          {{"id", id++}, {"content", content}, {"normalized", false}, {"special", true}});
     Write("tokenizer/tokenizer.json", json.dump());
     WriteConfig(
         "{{ bos_token }}{% for m in messages %}"
@@ -33,7 +35,8 @@ class PrepareFolderForTest {
         "{% if loop.last and m.reasoning_content %}<think>{{ m.reasoning_content }}{% endif %}</think>"
         "{{ m.content }}<eos>"
         "{% else %}<user>{{ m.content }}{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}<assistant>{% if thinking %}<think>{% else %}</think>{% endif %}{% endif %}");
+        "{% if add_generation_prompt %}<assistant>{% if thinking %}<think>{% else %}</think>{% endif %}{% "
+        "endif %}");
   }
   ~PrepareFolderForTest() { std::filesystem::remove_all(path_); }
 

@@ -9,8 +9,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// DeepSeek-V3's patterns (tokenizer.json, MIT): runs of ideographs and kana; words with a character before them,
-/// punctuation, line ends, white space.
+/// DeepSeek-V3's patterns (tokenizer.json, MIT): runs of ideographs and kana; words with a character before
+/// them, punctuation, line ends, white space.
 constexpr std::string_view kIdeographs = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+";
 constexpr std::string_view kWords =
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
@@ -66,7 +66,8 @@ Json Split(std::string_view pattern) {
 
 Json PreTokenizerJson(int digits) {
   const std::string numbers = digits == 1 ? "\\p{N}" : fmt::format("\\p{{N}}{{1,{}}}", digits);
-  const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  const Json bytes = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   return {{"type", "Sequence"},
           {"pretokenizers", Json::array({Split(numbers), Split(kIdeographs), Split(kWords), bytes})}};
 }
@@ -118,10 +119,11 @@ Json AddedTokensJson(const std::vector<SpecialToken>& special) {
 
 std::vector<SpecialToken> DefaultSpecialTokens() {
   std::vector<SpecialToken> tokens;
-  for (const std::string_view mark : {kBeginToken, kEndToken, kPadToken}) tokens.push_back({std::string(mark), true});
+  for (const std::string_view mark : {kBeginToken, kEndToken, kPadToken})
+    tokens.push_back({std::string(mark), true});
   for (const char* marker : {"<｜User｜>", "<｜Assistant｜>", "<think>", "</think>", "<｜tool▁calls▁begin｜>",
-                             "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>",
-                             "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"})
+                             "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>",
+                             "<｜tool▁sep｜>", "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"})
     tokens.push_back({marker, false});
   return tokens;
 }
@@ -131,7 +133,8 @@ std::string_view DefaultChatTemplate() { return kChatTemplate; }
 std::string TokenizerJsonText(const TrainedBpe& bpe, const std::vector<SpecialToken>& special, int digits) {
   const Json processor = {
       {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
-  const Json decoder = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
+  const Json decoder = {
+      {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
   return fmt::format(
       "{{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": {},\n"
       "  \"normalizer\": null,\n  \"pre_tokenizer\": {},\n  \"post_processor\": {},\n  \"decoder\": {},\n"

@@ -1,6 +1,7 @@
 #include "train/data/tokenizer_trainer.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <ctime>
 #include <mutex>
@@ -22,7 +23,8 @@ constexpr size_t kMaxPieces = size_t{1} << 24;  // distinct ones: a few GB of ta
 
 Status CheckPieces(const PieceCounts& counts) {
   if (counts.size() <= kMaxPieces) return {};
-  return ResourceExhausted("the inputs have more than {} different words; train the tokenizer on a part of them", kMaxPieces);
+  return ResourceExhausted(
+      "the inputs have more than {} different words; train the tokenizer on a part of them", kMaxPieces);
 }
 
 /// The texts that a line of JSONL has in it.
@@ -59,8 +61,11 @@ class PieceCounter {
  public:
   PieceCounter(const TokenizerTrainerOptions& options, const std::vector<InputFile>& files,
                const PreTokenizer& pre_tokenizer)
-      : options_(options), files_(files), pre_tokenizer_(pre_tokenizer),
-        units_(CutInputs(files, TextDocuments::kFile, kUnitBytes)), counts_(static_cast<size_t>(options.threads)) {
+      : options_(options),
+        files_(files),
+        pre_tokenizer_(pre_tokenizer),
+        units_(CutInputs(files, TextDocuments::kFile, kUnitBytes)),
+        counts_(static_cast<size_t>(options.threads)) {
     for (const InputFile& file : files) total_bytes_ += file.bytes;
   }
 
@@ -103,7 +108,8 @@ class PieceCounter {
         if (counted) continue;
         if (!options_.skip_bad) {
           const auto line = 1 + std::ranges::count(text.substr(0, document.offset), '\n');
-          return MakeError(counted.error().code, "{}:{}: {}", file.path.string(), line, counted.error().message);
+          return MakeError(counted.error().code, "{}:{}: {}", file.path.string(), line,
+                           counted.error().message);
         }
         const std::lock_guard lock(mutex_);
         ++skipped_;
@@ -123,12 +129,14 @@ class PieceCounter {
 
   Status CountText(std::string_view text, PieceCounts& counts) {
     if (text.size() > Tokenizer::kMaxTextBytes)
-      return ResourceExhausted("the text has {} bytes; at most {} are taken", text.size(), Tokenizer::kMaxTextBytes);
+      return ResourceExhausted("the text has {} bytes; at most {} are taken", text.size(),
+                               Tokenizer::kMaxTextBytes);
     const std::string repaired = RepairUtf8(text);
     RegexRun run(repaired.size());
     PreTokenizer::Pieces pieces;
     RETURN_IF_ERROR(pre_tokenizer_.Split(repaired, run, pieces));
-    for (const std::string_view piece : pieces.views) ++counts[std::string(piece.substr(0, kMaxTrainedPiece))];
+    for (const std::string_view piece : pieces.views)
+      ++counts[std::string(piece.substr(0, kMaxTrainedPiece))];
     RETURN_IF_ERROR(CheckPieces(counts));
     const std::lock_guard lock(mutex_);
     text_bytes_ += repaired.size();
@@ -172,11 +180,12 @@ Result<std::vector<SpecialToken>> SpecialTokensOf(const TokenizerTrainerOptions&
 Status CheckOptions(const TokenizerTrainerOptions& options, size_t special) {
   const auto least = static_cast<int64_t>(256 + special);
   if (options.vocab_size < least || options.vocab_size > kMaxTokens)
-    return InvalidArgument("a vocabulary of {}, expected {} (the bytes and special tokens) to {}", options.vocab_size, least,
-                           kMaxTokens);
+    return InvalidArgument("a vocabulary of {}, expected {} (the bytes and special tokens) to {}",
+                           options.vocab_size, least, kMaxTokens);
   if (options.digits < 1 || options.digits > 3 || options.min_count < 1 || options.threads < 1)
-    return InvalidArgument("{} digits in a piece (expected 1 to 3), pairs of {} at least (expected 1), {} threads (expected 1)",
-                           options.digits, options.min_count, options.threads);
+    return InvalidArgument(
+        "{} digits in a piece (expected 1 to 3), pairs of {} at least (expected 1), {} threads (expected 1)",
+        options.digits, options.min_count, options.threads);
   if (!options.chat_template.empty()) {
     const auto parsed = ChatTemplate::Parse(options.chat_template);
     if (!parsed) return tl::unexpected(parsed.error());
@@ -188,10 +197,15 @@ Status MakeFolder(const Path& folder) {
   std::error_code error;
   std::filesystem::create_directory(folder, error);
   if (error || !std::filesystem::is_directory(folder, error))
-    return Unavailable("cannot make the folder {}: {}", folder.string(), error ? error.message() : "a file has the name");
+    return Unavailable("cannot make the folder {}: {}", folder.string(),
+                       error ? error.message() : "a file has the name");
   for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (!name.starts_with("tokenizer.json") && !name.starts_with("tokenizer_config.json"))
+    // A model's config.json may be there first; weights may not, since they belong to another tokenizer.
+    const bool may_stay = std::ranges::any_of(
+        std::array{"tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"},
+        [&](const char* known) { return name.starts_with(known); });
+    if (!may_stay)
       return FailedPrecondition("{} has other files in it ({}); take a new folder", folder.string(), name);
   }
   return {};
@@ -208,7 +222,8 @@ Result<TokenizerReport> TrainTokenizer(const TokenizerTrainerOptions& options) {
   BpeTrainerOptions bpe{.tokens = 256, .min_count = options.min_count, .forbidden = {}, .progress = {}};
   for (const SpecialToken& token : special) bpe.forbidden.push_back(token.content);
   ASSIGN_OR_RETURN(const TrainedBpe bytes, TrainBpe({}, bpe));
-  ASSIGN_OR_RETURN(const TokenizerParts parts, ParseTokenizerJson(TokenizerJsonText(bytes, special, options.digits)));
+  ASSIGN_OR_RETURN(const TokenizerParts parts,
+                   ParseTokenizerJson(TokenizerJsonText(bytes, special, options.digits)));
   PieceCounter counter(options, files, parts.pre_tokenizer);
   ASSIGN_OR_RETURN(const PieceCounts pieces, counter.Run());
   if (pieces.empty()) return InvalidArgument("the inputs hold no text");
@@ -216,9 +231,11 @@ Result<TokenizerReport> TrainTokenizer(const TokenizerTrainerOptions& options) {
   if (options.progress)
     bpe.progress = [&](uint64_t done, uint64_t total) { return options.progress("merging", done, total); };
   ASSIGN_OR_RETURN(const TrainedBpe trained, TrainBpe(pieces, bpe));
-  const std::string_view chat_template = options.chat_template.empty() ? DefaultChatTemplate() : options.chat_template;
+  const std::string_view chat_template =
+      options.chat_template.empty() ? DefaultChatTemplate() : options.chat_template;
   RETURN_IF_ERROR(WriteFileAtomic(options.out / "tokenizer_config.json", TokenizerConfigText(chat_template)));
-  RETURN_IF_ERROR(WriteFileAtomic(options.out / "tokenizer.json", TokenizerJsonText(trained, special, options.digits)));
+  RETURN_IF_ERROR(
+      WriteFileAtomic(options.out / "tokenizer.json", TokenizerJsonText(trained, special, options.digits)));
   TokenizerReport report;
   report.vocab_size = static_cast<int64_t>(trained.tokens.size() + special.size());
   report.merges = static_cast<int64_t>(trained.merges.size());

@@ -12,8 +12,8 @@
 namespace hadal::train {
 
 struct TokenizerTrainerOptions {
-  std::vector<Path> inputs;  // see ListInputs; of chats every text counts, of a .txt the whole file
-  Path out;                  // folder to make
+  std::vector<Path> inputs;          // see ListInputs; of chats every text counts, of a .txt the whole file
+  Path out;                          // folder to make
   int64_t vocab_size = 32768;        // at most, special tokens and the 256 bytes included
   int64_t min_count = 2;             // a pair that occurs less often becomes no token
   int digits = 3;                    // in a piece, 1 to 3
@@ -32,10 +32,11 @@ struct TokenizerReport {
   int64_t skipped = 0;
 };
 
-/// Writes tokenizer.json and tokenizer_config.json into a new or empty folder, or where only these two are. The files
-/// depend on the inputs and options, not on threads. Fewer tokens than asked for come out where no pair is left that
-/// occurs min_count times. kFailedPrecondition: other files are in `out`. kInvalidArgument: a size that makes
-/// no sense, a chat template that does not parse, a bad line ("FILE:LINE: why"), no text. kCancelled.
+/// Writes tokenizer.json and tokenizer_config.json into a new or empty folder, or where only these two and
+/// config.json are. The files depend on the inputs and options, not on threads. Fewer tokens than asked for
+/// come out where no pair is left that occurs min_count times. kFailedPrecondition: other files are in `out`.
+/// kInvalidArgument: a size that makes no sense, a chat template that does not parse, a bad line ("FILE:LINE:
+/// why"), no text. kCancelled.
 Result<TokenizerReport> TrainTokenizer(const TokenizerTrainerOptions& options);
 
 }  // namespace hadal::train

@@ -10,8 +10,8 @@
 #include "text/test_tokenizers.h"
 #include "text/utf8.h"
 #include "train/data/document_encoder.h"
-#include "train/data/tokenizer_files.h"
 #include "train/data/token_shards.h"
+#include "train/data/tokenizer_files.h"
 
 namespace hadal::train {
 namespace {
@@ -20,22 +20,26 @@ using testing::HasSubstr;
 
 TEST(TrainBpe, MergesTheMostFrequentPairAndOfEqualOnesTheLowest) {
   const PieceCounts pieces = {{"abab", 5}, {"abc", 2}, {"xy", 3}, {"zy", 3}, {"once", 1}};
-  const TrainedBpe bpe = TrainBpe(pieces, {.tokens = 300, .min_count = 2, .forbidden = {}, .progress = {}}).value();
+  const TrainedBpe bpe =
+      TrainBpe(pieces, {.tokens = 300, .min_count = 2, .forbidden = {}, .progress = {}}).value();
   // ab 12 times, then abab 5, then xy before zy at 3 each, then abc 2; the pairs of "once" never.
   const std::vector<std::string> made(bpe.tokens.begin() + 256, bpe.tokens.end());
   EXPECT_EQ(made, (std::vector<std::string>{"ab", "abab", "xy", "zy", "abc"}));
   EXPECT_EQ(bpe.merges[0], (std::pair<int32_t, int32_t>('a', 'b')));
   EXPECT_EQ(bpe.merges[1], (std::pair<int32_t, int32_t>(256, 256)));
-  const TrainedBpe fewer = TrainBpe(pieces, {.tokens = 258, .min_count = 2, .forbidden = {"xy"}, .progress = {}}).value();
+  const TrainedBpe fewer =
+      TrainBpe(pieces, {.tokens = 258, .min_count = 2, .forbidden = {"xy"}, .progress = {}}).value();
   EXPECT_EQ(fewer.tokens.size(), 258u);
-  const TrainedBpe without = TrainBpe(pieces, {.tokens = 300, .min_count = 2, .forbidden = {"xy"}, .progress = {}}).value();
+  const TrainedBpe without =
+      TrainBpe(pieces, {.tokens = 300, .min_count = 2, .forbidden = {"xy"}, .progress = {}}).value();
   EXPECT_EQ(std::ranges::count(without.tokens, "xy"), 0);
   EXPECT_EQ(std::ranges::count(without.tokens, "zy"), 1);
 }
 
 TEST(TrainBpe, CountsPairsThatOverlap) {
   // aaaa: three pairs, two merges; then one pair of pairs.
-  const TrainedBpe bpe = TrainBpe({{"aaaaa", 2}}, {.tokens = 300, .min_count = 2, .forbidden = {}, .progress = {}}).value();
+  const TrainedBpe bpe =
+      TrainBpe({{"aaaaa", 2}}, {.tokens = 300, .min_count = 2, .forbidden = {}, .progress = {}}).value();
   const std::vector<std::string> made(bpe.tokens.begin() + 256, bpe.tokens.end());
   EXPECT_EQ(made, (std::vector<std::string>{"aa", "aaa", "aaaaa"}));
 }
@@ -81,10 +85,12 @@ TEST(TrainBpe, GivesWhatCountingEverythingAgainGives) {
   for (uint64_t i = 0; i < 400; ++i) {
     std::string piece;
     const auto random = PhiloxAt(3, 0, i);
-    for (uint32_t c = 0; c < 2 + random[0] % 9; ++c) piece += static_cast<char>('a' + PhiloxAt(3, i + 1, c)[0] % 4);
+    for (uint32_t c = 0; c < 2 + random[0] % 9; ++c)
+      piece += static_cast<char>('a' + PhiloxAt(3, i + 1, c)[0] % 4);
     pieces[piece] += 1 + random[1] % 5;
   }
-  const TrainedBpe fast = TrainBpe(pieces, {.tokens = 420, .min_count = 2, .forbidden = {}, .progress = {}}).value();
+  const TrainedBpe fast =
+      TrainBpe(pieces, {.tokens = 420, .min_count = 2, .forbidden = {}, .progress = {}}).value();
   const TrainedBpe slow = Slowly(pieces, 420);
   EXPECT_EQ(fast.tokens, slow.tokens);
   EXPECT_EQ(fast.merges, slow.merges);
@@ -97,9 +103,11 @@ class TokenizerTrainerTest : public testing::Test {
     path_ = mkdtemp(name.data());
     std::string text;
     for (int i = 0; i < 3000; ++i)
-      text += fmt::format("The {} answer to question {} is {}; 水很深 <think>\n", i % 7 ? "short" : "long", i, i * 37 % 1000);
+      text += fmt::format("The {} answer to question {} is {}; 水很深 <think>\n", i % 7 ? "short" : "long", i,
+                          i * 37 % 1000);
     Write("a.txt", text);
-    Write("b.jsonl", R"({"messages": [{"role": "user", "content": "Wie viel?"}, {"role": "assistant", "content": "Zwei.",
+    Write("b.jsonl",
+          R"({"messages": [{"role": "user", "content": "Wie viel?"}, {"role": "assistant", "content": "Zwei.",
                         "tool_calls": [{"function": {"name": "count_fishes", "arguments": {"sea": "deep"}}}]}]})");
     std::string lines = ReadFile(path_ / "b.jsonl").value();
     std::erase(lines, '\n');
@@ -161,7 +169,8 @@ TEST_F(TokenizerTrainerTest, TheLoadedTokenizerMergesAsTrained) {
     for (;;) {
       size_t best = SIZE_MAX, at = 0;
       for (size_t i = 0; i + 1 < symbols.size(); ++i)
-        if (const auto found = ranks.find(symbols[i] + " " + symbols[i + 1]); found != ranks.end() && found->second < best)
+        if (const auto found = ranks.find(symbols[i] + " " + symbols[i + 1]);
+            found != ranks.end() && found->second < best)
           best = found->second, at = i;
       if (best == SIZE_MAX) break;
       symbols[at] += symbols[at + 1];
@@ -216,16 +225,18 @@ TEST_F(TokenizerTrainerTest, TheDefaultTemplateWritesChatsReasoningAndCalls) {
                      {"role": "assistant", "reasoning_content": "r", "content": "d"}]})"),
             "<｜begin▁of▁sentence｜>S<｜User｜>a<｜Assistant｜></think>[[b<｜end▁of▁sentence｜>]]"
             "<｜User｜>c<｜Assistant｜><think>[[r</think>d<｜end▁of▁sentence｜>]]");
-  EXPECT_EQ(shown(R"({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+  EXPECT_EQ(
+      shown(R"({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
                      "messages": [{"role": "user", "content": "a"},
                      {"role": "assistant", "content": null, "tool_calls": [
                        {"function": {"name": "f", "arguments": "{\"x\": \"<｜User｜>\"}"}},
                        {"function": {"name": "f", "arguments": {}}}]},
                      {"role": "tool", "content": "1"}, {"role": "assistant", "content": "one"}]})"),
-            "<｜begin▁of▁sentence｜>## Tools\n{\"name\": \"f\", \"parameters\": {}}<｜User｜>a<｜Assistant｜></think>"
-            "[[<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"x\": \"<｜User｜>\"}<｜tool▁call▁end｜>"
-            "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>]]"
-            "<｜tool▁output▁begin｜>1<｜tool▁output▁end｜><｜Assistant｜></think>[[one<｜end▁of▁sentence｜>]]");
+      "<｜begin▁of▁sentence｜>## Tools\n{\"name\": \"f\", \"parameters\": "
+      "{}}<｜User｜>a<｜Assistant｜></think>"
+      "[[<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"x\": \"<｜User｜>\"}<｜tool▁call▁end｜>"
+      "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>]]"
+      "<｜tool▁output▁begin｜>1<｜tool▁output▁end｜><｜Assistant｜></think>[[one<｜end▁of▁sentence｜>]]");
   const OutputFormat format = DetectOutputFormat(DefaultChatTemplate());
   EXPECT_TRUE(format.reasoning);
   EXPECT_EQ(format.tools, ToolCallFormat::kDeepSeekV31);
@@ -250,6 +261,9 @@ TEST_F(TokenizerTrainerTest, RefusalsAreSentences) {
   std::filesystem::create_directory(path_ / "full");
   Write("full/model.safetensors", "x");
   EXPECT_THAT(FailureOf(Options("full")), HasSubstr("model.safetensors"));
+  std::filesystem::create_directory(path_ / "begun");
+  Write("begun/config.json", "{}");
+  EXPECT_EQ(FailureOf(Options("begun")), "");
   options = Options("u");
   options.progress = [](const char*, uint64_t, uint64_t) { return false; };
   EXPECT_EQ(TrainTokenizer(options).error().code, Code::kCancelled);
