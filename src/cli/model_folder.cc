@@ -21,6 +21,7 @@ std::vector<Path> DefaultFolders() {
   if (const Path program = std::filesystem::read_symlink("/proc/self/exe", error); !error) {
     folders.push_back(program.parent_path() / "models/default");
     folders.push_back(program.parent_path().parent_path() / "models/default");
+    folders.push_back(program.parent_path().parent_path() / "share/hadal/models/default");
   }
   if (const Path data = Environment("XDG_DATA_HOME"); !data.empty())
     folders.push_back(data / "hadal/models/default");

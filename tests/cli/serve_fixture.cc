@@ -24,7 +24,7 @@ void ServeTest::TearDown() {
 }
 
 void ServeTest::Start() {
-  const std::string model = Model(), state = File("state"), ready = File("ready"), log = File("log");
+  const std::string model = ServedModel(), state = File("state"), ready = File("ready"), log = File("log");
   std::vector<std::string> words{HADAL_BINARY, "serve",       "--model", model,  "--state",      state,
                                  "--listen",   "127.0.0.1:0", "--name",  "test", "--ready-file", ready,
                                  "--threads",  "2",           "--drain", "5"};

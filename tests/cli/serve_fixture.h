@@ -17,6 +17,8 @@ class ServeTest : public CliTest {
   void SetUp() override;
   void TearDown() override;
 
+  /// The folder of the model to serve.
+  virtual std::string ServedModel() { return Model(); }
   /// Flags beside the model, the state folder, the address and the threads.
   virtual std::vector<std::string> MoreFlags() const { return {"--max-running", "4"}; }
 
