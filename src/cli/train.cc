@@ -294,7 +294,8 @@ void AddLora(CLI::App& verb, TrainFlags& f) {
           "train.lora_rank");
   Setting(AddNumber(verb, "--lora-alpha", f.lora.alpha, 1e-6, 1e6, "Their weight is alpha / rank"), "train.lora_alpha");
   Setting(verb.add_option("--lora-targets", f.lora.targets,
-                          "Linears that get one: attention, all, or ends of names (o_proj,mlp.up_proj)")->type_name("LIST"),
+                          "Linears that get one: attention, all, or ends of names (o_proj,mlp.up_proj)")
+              ->type_name("LIST")->capture_default_str(),
           "train.lora_targets");
 }
 

@@ -71,6 +71,7 @@ class Run {
   Status Prepare() {
     ASSIGN_OR_RETURN(mesh_, ProcessMesh::Create(world_, options_.mesh));
     ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(options_.model));
+    ASSIGN_OR_RETURN(const TrainerOptions trainer, CompleteTrainerOptions());
     ASSIGN_OR_RETURN(result_.plan, Trainer<T>::Plan(config, *mesh_, options_.threads, options_.trainer));
     if (listener_.planned) listener_.planned(result_.plan);
     if (options_.available_bytes > 0)
@@ -85,7 +86,6 @@ class Run {
       ASSIGN_OR_RETURN(TokenDataset held_out, TokenDataset::Open(options_.held_out, leads()));
       held_out_ = std::make_unique<TokenDataset>(std::move(held_out));
     }
-    ASSIGN_OR_RETURN(const TrainerOptions trainer, CompleteTrainerOptions());
     ASSIGN_OR_RETURN(trainer_, Trainer<T>::Create(config, *mesh_, pool_, trainer));
     ASSIGN_OR_RETURN(loader_, DataLoader::Create(*data_, LoaderOptionsOf(options_, *mesh_)));
     RETURN_IF_ERROR(Restore());

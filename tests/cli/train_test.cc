@@ -1,4 +1,5 @@
 // hadal train from the outside: one process and real ranks under mpirun; interrupted, killed, resumed, short of memory.
+#include <algorithm>
 #include <csignal>
 #include <cmath>
 #include <fcntl.h>
@@ -218,6 +219,51 @@ TEST_F(MpiTrainTest, ARankThatHangsIsNamedWithinTheTimeLimit) {
   kill(static_cast<pid_t>(pid), SIGKILL);
   const std::string log = Contents("log");
   EXPECT_NE(log.find("rank 0 waited 3.0 s in"), std::string::npos) << log;
+}
+
+TEST_F(TrainTest, AdaptersSurviveAKillAndAreMergedIntoTheModelTheyWereTrainedOn) {
+  ASSERT_EQ(Hadal(Arguments("base", {"--steps", "5"})).code, 0);
+  const auto tune = [&](const std::string& out, const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"train", "--model", File("base/model"), "--data", File("data"), "--out", File(out),
+                                    "--sequence-length", "32", "--global-batch-size", "8", "--warmup-steps", "2", "--steps",
+                                    "30", "--save-every", "5", "--lora-rank", "4", "--lora-targets", "all"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Outcome whole = Hadal(tune("whole", {"--json"}));
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  EXPECT_EQ(Json::parse(whole.out)["adapter"], File("whole/adapter"));
+  EXPECT_EQ(Log("whole").size(), 30u);
+
+  std::vector<std::string> command = tune("parts", {});
+  command.insert(command.begin(), HADAL_BINARY);
+  const pid_t child = Spawn(command, File("log"));
+  for (int i = 0; i < 6000 && !std::filesystem::exists(folder_ / "parts/checkpoints/step-00000010"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  kill(child, SIGKILL);
+  Await(child);
+  const Outcome others = Hadal(tune("parts", {"--resume", "--lora-alpha", "3"}));
+  EXPECT_EQ(others.code, 2);
+  EXPECT_NE(others.err.find("with adapters of rank 4, alpha 16, targets all"), std::string::npos) << others.err;
+  const Outcome rest = Hadal(tune("parts", {"--resume"}));
+  ASSERT_EQ(rest.code, 0) << rest.err;
+  for (const std::string file : {"adapter/adapter_model.safetensors", "model/model.safetensors"})
+    EXPECT_EQ(Contents("parts/" + file), Contents("whole/" + file)) << file;
+
+  const Json config = Json::parse(Contents("whole/adapter/adapter_config.json"));
+  EXPECT_EQ(config["peft_type"], "LORA");
+  EXPECT_EQ(config["r"], 4);
+  const Outcome merged = Hadal({"convert", "--model", File("base/model"), "--lora", File("whole/adapter"), "--weights", "bf16",
+                                "--out", File("merged")});
+  ASSERT_EQ(merged.code, 0) << merged.err;
+  EXPECT_EQ(Contents("merged/model.safetensors"), Contents("whole/model/model.safetensors"));
+  EXPECT_NE(Contents("merged/model.safetensors"), Contents("base/model/model.safetensors"));
+  ExpectFailure(Hadal({"convert", "--model", Model(), "--lora", File("whole/adapter"), "--weights", "bf16", "--out",
+                       File("wrong")}), "was trained on another model");
+  ExpectFailure(Hadal(tune("none", {"--fresh"})), "need a trained model under them");
+  std::vector<std::string> misspelt = tune("none", {});
+  std::ranges::replace(misspelt, "all", "o_prj");
+  ExpectFailure(Hadal(misspelt), "ends no name of a Linear");
 }
 
 TEST_F(TrainTest, WhatDoesNotMultiplyOutIsRefusedWithTheArithmetic) {
