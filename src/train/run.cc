@@ -70,10 +70,10 @@ class Run {
 
   Status Prepare() {
     ASSIGN_OR_RETURN(mesh_, ProcessMesh::Create(world_, options_.mesh));
+    RETURN_IF_ERROR(CheckRunFolder());
     ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(options_.model));
     ASSIGN_OR_RETURN(const TrainerOptions trainer, CompleteTrainerOptions());
     ASSIGN_OR_RETURN(result_.plan, Trainer<T>::Plan(config, *mesh_, options_.threads, options_.trainer));
-    if (listener_.planned) listener_.planned(result_.plan);
     if (options_.available_bytes > 0)
       RETURN_IF_ERROR(CheckMemory<T>(config, *mesh_, options_.threads, options_.trainer, result_.plan,
                                      options_.available_bytes));
@@ -86,6 +86,7 @@ class Run {
       ASSIGN_OR_RETURN(TokenDataset held_out, TokenDataset::Open(options_.held_out, leads()));
       held_out_ = std::make_unique<TokenDataset>(std::move(held_out));
     }
+    if (listener_.planned) listener_.planned(result_.plan);
     ASSIGN_OR_RETURN(trainer_, Trainer<T>::Create(config, *mesh_, pool_, trainer));
     ASSIGN_OR_RETURN(loader_, DataLoader::Create(*data_, LoaderOptionsOf(options_, *mesh_)));
     RETURN_IF_ERROR(Restore());
@@ -94,6 +95,15 @@ class Run {
       log_.emplace(std::move(log));
     }
     return {};
+  }
+
+  Status CheckRunFolder() {
+    if (const Result<Path> newest = store_.Newest()) newest_ = *newest;
+    // All ranks have looked before one of them may write.
+    RETURN_IF_ERROR(world_.Barrier("start"));
+    if (newest_.empty() || options_.resume) return {};
+    return FailedPrecondition("{} holds a run already, at {}; go on with it (--resume), or choose another folder",
+                              options_.out.string(), newest_.filename().string());
   }
 
   /// With what adapters depend on beside their own options.
@@ -110,20 +120,14 @@ class Run {
 
   /// Parameters and place: of the newest checkpoint, of the model folder, or random.
   Status Restore() {
-    const Result<Path> newest = store_.Newest();
-    // All ranks have looked before one of them may write.
-    RETURN_IF_ERROR(world_.Barrier("start"));
-    if (newest && !options_.resume)
-      return FailedPrecondition("{} holds a run already, at {}; go on with it (--resume), or choose another folder",
-                                options_.out.string(), newest->filename().string());
-    if (newest) {
+    if (!newest_.empty()) {
       // A checkpoint of adapters holds nothing else.
       if (trainer_->lora()) RETURN_IF_ERROR(LoadModelFolder(options_.model, *trainer_));
-      ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(*newest, *trainer_));
+      ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(newest_, *trainer_));
       ASSIGN_OR_RETURN(const DataCursor cursor, DataCursor::Parse(manifest.data_cursor));
       RETURN_IF_ERROR(loader_->Seek(cursor));
       saved_at_ = trainer_->step();
-      Note(fmt::format("goes on from {}", newest->string()));
+      Note(fmt::format("goes on from {}", newest_.string()));
       return {};
     }
     if (!options_.fresh) return LoadModelFolder(options_.model, *trainer_);
@@ -240,6 +244,7 @@ class Run {
   const RunListener& listener_;
   ThreadPool pool_;
   CheckpointStore store_;
+  Path newest_;  // checkpoint at the start; empty: none
   std::unique_ptr<ProcessMesh> mesh_;
   std::unique_ptr<TokenDataset> data_, held_out_;
   std::unique_ptr<Trainer<T>> trainer_;
