@@ -93,14 +93,16 @@ std::string DefaultStateFolder() {
 }  // namespace
 
 void AddStateFlag(CLI::App& verb, std::string& state) {
-  Setting(verb.add_option("--state", state, "State folder: accounts, keys, certificates; without it "
-                                            "$XDG_STATE_HOME/hadal or ~/.local/state/hadal")
+  Setting(verb.add_option("--state", state,
+                          "State folder: accounts, keys, certificates; without it "
+                          "$XDG_STATE_HOME/hadal or ~/.local/state/hadal")
               ->type_name("DIR"),
           "state");
 }
 
 void AddScopeFlag(CLI::App& verb, std::vector<std::string>& scopes, const char* text) {
-  verb.add_option("--scope", scopes, fmt::format("{}; may be given again (default {})", text, fmt::join(scopes, ",")))
+  verb.add_option("--scope", scopes,
+                  fmt::format("{}; may be given again (default {})", text, fmt::join(scopes, ",")))
       ->type_name("NAME[,NAME]")
       ->delimiter(',')
       ->allow_extra_args(false);

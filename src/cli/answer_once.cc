@@ -23,8 +23,8 @@ Status PrintJson(const Answer& answer, std::optional<uint64_t> seed) {
 
 }  // namespace
 
-Result<int> AnswerOnce(Conversation& conversation, const std::string& text, bool json, std::optional<uint64_t> seed,
-                       bool verbose) {
+Result<int> AnswerOnce(Conversation& conversation, const std::string& text, bool json,
+                       std::optional<uint64_t> seed, bool verbose) {
   AnswerPrinter printer;
   const Result<Answer> answer = conversation.Say(text, [&](std::string_view piece, bool is_thought) {
     return json ? Status() : printer.Show(piece, is_thought);

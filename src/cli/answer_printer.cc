@@ -13,8 +13,7 @@ constexpr const char* kNormal = "\x1b[0m";
 
 }  // namespace
 
-AnswerPrinter::AnswerPrinter()
-    : terminal_(IsTerminal(STDOUT_FILENO)), color_(UsesColor(STDOUT_FILENO)) {}
+AnswerPrinter::AnswerPrinter() : terminal_(IsTerminal(STDOUT_FILENO)), color_(UsesColor(STDOUT_FILENO)) {}
 
 Status AnswerPrinter::Show(std::string_view piece, bool is_thought) {
   if (is_thought && !terminal_) return {};

@@ -10,8 +10,8 @@ namespace hadal {
 class AnswerPrinter {
  public:
   AnswerPrinter();
-  /// Prints and flushes a piece, on a terminal without what it would take as commands. Between the reasoning and the
-  /// answer there is an empty line.
+  /// Prints and flushes a piece, on a terminal without what it would take as commands. Between the reasoning
+  /// and the answer there is an empty line.
   Status Show(std::string_view piece, bool is_thought);
   /// After the last piece, also of an answer that failed: colours are as they were.
   Status Finish();

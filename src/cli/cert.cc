@@ -77,11 +77,16 @@ void AddCert(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("cert", "The internal CA and its certificates");
   verb->require_subcommand(1)->footer(kAbout);
   CLI::App* init = verb->add_subcommand("init", "Make the CA");
-  init->add_option("--name", flags->ca_name, "The CA's name in its certificate")->type_name("NAME")->capture_default_str();
+  init->add_option("--name", flags->ca_name, "The CA's name in its certificate")
+      ->type_name("NAME")
+      ->capture_default_str();
   AddNumber(*init, "--days", flags->days, 1, 36500, "Days that it holds");
   init->callback([flags, &action] { action = [flags] { return Init(*flags); }; });
   CLI::App* issue = verb->add_subcommand("issue", "Make a key and sign its certificate");
-  issue->add_option("NAME", flags->request.name, "Common name, such as models.example; without --host the host, too")->required();
+  issue
+      ->add_option("NAME", flags->request.name,
+                   "Common name, such as models.example; without --host the host, too")
+      ->required();
   issue
       ->add_option("--host", flags->request.hosts, "A DNS name or IP address that it is for; may be repeated")
       ->type_name("HOST")

@@ -13,8 +13,8 @@
 
 namespace hadal {
 
-/// Called with each piece of an answer; `is_thought`: of the reasoning before it. An error ends the answer and is its
-/// outcome.
+/// Called with each piece of an answer; `is_thought`: of the reasoning before it. An error ends the answer
+/// and is its outcome.
 using ShowPiece = std::function<Status(std::string_view piece, bool is_thought)>;
 
 /// Who answers in the terminal: a model in this process, or a service.
@@ -41,7 +41,8 @@ class Conversation {
 class TerminalChat {
  public:
   /// `variables`: a JSON object of further template variables.
-  TerminalChat(std::optional<ChatTemplate> chat_template, nlohmann::ordered_json variables, std::string system)
+  TerminalChat(std::optional<ChatTemplate> chat_template, nlohmann::ordered_json variables,
+               std::string system)
       : template_(std::move(chat_template)), variables_(std::move(variables)), system_(std::move(system)) {
     Reset();
   }
@@ -74,7 +75,8 @@ class LocalConversation final : public Conversation {
  public:
   LocalConversation(TerminalChat& chat, Generator& generator) : chat_(chat), generator_(generator) {}
   Result<Answer> Say(const std::string& text, const ShowPiece& show) override {
-    return chat_.Say(generator_, text, [&](std::string_view piece) { return show(piece, /*is_thought=*/false); });
+    return chat_.Say(generator_, text,
+                     [&](std::string_view piece) { return show(piece, /*is_thought=*/false); });
   }
   void Reset() override { chat_.Reset(); }
   void SetSystem(std::string text) override { chat_.SetSystem(std::move(text)); }
@@ -91,10 +93,10 @@ class LocalConversation final : public Conversation {
 /// goes on.
 Result<int> RunRepl(Conversation& conversation, std::string first, InterruptGuard& interrupt, bool verbose);
 
-/// One answer to `text`: as it comes, or with `json` as one object ("seed" in it where there is one). 1 if it was
-/// interrupted.
-Result<int> AnswerOnce(Conversation& conversation, const std::string& text, bool json, std::optional<uint64_t> seed,
-                       bool verbose);
+/// One answer to `text`: as it comes, or with `json` as one object ("seed" in it where there is one). 1 if it
+/// was interrupted.
+Result<int> AnswerOnce(Conversation& conversation, const std::string& text, bool json,
+                       std::optional<uint64_t> seed, bool verbose);
 
 /// "prompt 40 tokens (30 kept) in 0.10 s; answer 20 tokens in 0.50 s, 40.0 tokens/s".
 std::string FiguresLine(const Answer& answer);

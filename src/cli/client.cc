@@ -103,8 +103,10 @@ void AddQuotaVerb(CLI::App& verb, const Flags& flags, Action& action) {
   };
   limit("--requests-per-minute", flags->limits.requests_per_minute, "Requests in a minute; 0: no limit");
   limit("--requests-per-day", flags->limits.requests_per_day, "Requests in a day; 0: no limit");
-  limit("--tokens-per-minute", flags->limits.tokens_per_minute, "Tokens of prompts and answers in a minute; 0: no limit");
-  limit("--tokens-per-day", flags->limits.tokens_per_day, "Tokens of prompts and answers in a day; 0: no limit");
+  limit("--tokens-per-minute", flags->limits.tokens_per_minute,
+        "Tokens of prompts and answers in a minute; 0: no limit");
+  limit("--tokens-per-day", flags->limits.tokens_per_day,
+        "Tokens of prompts and answers in a day; 0: no limit");
   quota->callback([flags, &action] { action = [flags] { return SetQuota(*flags); }; });
 }
 

@@ -15,7 +15,8 @@ namespace {
 
 using Kind = ConfigValue::Kind;
 
-/// Builds the tree from the parser's events. What it refuses it throws, as the parser does; ParseConfigFile catches both.
+/// Builds the tree from the parser's events. What it refuses it throws, as the parser does; ParseConfigFile
+/// catches both.
 class TreeBuilder final : public YAML::EventHandler {
  public:
   explicit TreeBuilder(std::string_view text) : text_(text) {}
@@ -28,14 +29,19 @@ class TreeBuilder final : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { Refuse(mark, "aliases (*name) are not allowed"); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    Refuse(mark, "aliases (*name) are not allowed");
+  }
   void OnAnchor(const YAML::Mark& mark, const std::string&) override {
     Refuse(mark, "anchors (&name) are not allowed");
   }
 
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { Add(mark, {Kind::kNothing, {}, {}, {}, {}}); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
+    Add(mark, {Kind::kNothing, {}, {}, {}, {}});
+  }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& text) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+                const std::string& text) override {
     const bool plain = tag == "?" || tag.empty();
     if (!plain && tag != "!") Refuse(mark, "tags (!name) are not allowed");
     if (text.find('\0') != std::string::npos) Refuse(mark, "a value has a zero byte in it");
@@ -44,8 +50,8 @@ class TreeBuilder final : public YAML::EventHandler {
     Add(mark, {plain ? Kind::kPlain : Kind::kQuoted, {}, {}, text, {}});
   }
 
-  /// Whether the quoted text that begins at `mark` has its closing quote on that line. The parser takes the end of the
-  /// file for one, so a forgotten quote would swallow all that follows.
+  /// Whether the quoted text that begins at `mark` has its closing quote on that line. The parser takes the
+  /// end of the file for one, so a forgotten quote would swallow all that follows.
   bool EndsOnItsLine(const YAML::Mark& mark) const {
     size_t begin = 0;
     for (int line = 0; line < mark.line; ++line) begin = text_.find('\n', begin) + 1;
@@ -54,8 +60,10 @@ class TreeBuilder final : public YAML::EventHandler {
     const char quote = line.empty() ? '\0' : line.front();
     if (quote != '"' && quote != '\'') return true;  // a block of text
     for (size_t at = 1; at < line.size(); ++at) {
-      if (quote == '"' && line[at] == '\\') ++at;
-      else if (line[at] == quote) return true;  // of '' in a text in ' the first half already
+      if (quote == '"' && line[at] == '\\')
+        ++at;
+      else if (line[at] == quote)
+        return true;  // of '' in a text in ' the first half already
     }
     return false;
   }
@@ -87,9 +95,11 @@ class TreeBuilder final : public YAML::EventHandler {
 
   void Key(const YAML::Mark& mark, const std::string& key) {
     std::vector<ConfigValue>& fields = open_.back()->items;
-    const auto first = std::find_if(fields.begin(), fields.end(), [&](const ConfigValue& v) { return v.key == key; });
+    const auto first =
+        std::find_if(fields.begin(), fields.end(), [&](const ConfigValue& v) { return v.key == key; });
     if (first != fields.end())
-      Refuse(mark, fmt::format("'{}' stands here again; it is set in line {}", key.substr(0, 64), first->line));
+      Refuse(mark,
+             fmt::format("'{}' stands here again; it is set in line {}", key.substr(0, 64), first->line));
     if (key.empty()) Refuse(mark, "a key is empty");
     key_ = key;
     expects_value_.back() = true;
@@ -97,7 +107,8 @@ class TreeBuilder final : public YAML::EventHandler {
 
   ConfigValue* Add(const YAML::Mark& mark, ConfigValue value) {
     value.line = mark.line + 1;
-    if (++values_ > kMaxConfigValues) Refuse(mark, fmt::format("there are more than {} values", kMaxConfigValues));
+    if (++values_ > kMaxConfigValues)
+      Refuse(mark, fmt::format("there are more than {} values", kMaxConfigValues));
     if (open_.empty()) {
       root_ = std::move(value);
       return &root_;
@@ -140,7 +151,8 @@ Status CheckText(std::string_view text, std::string_view name) {
 
 Result<ConfigValue> ParseConfigFile(std::string_view text, std::string_view name) {
   if (text.size() > kMaxConfigFileBytes)
-    return InvalidArgument("{}: the file has {} bytes, at most {} are read", name, text.size(), kMaxConfigFileBytes);
+    return InvalidArgument("{}: the file has {} bytes, at most {} are read", name, text.size(),
+                           kMaxConfigFileBytes);
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a mark of UTF-8 that some editors write
   RETURN_IF_ERROR(CheckText(text, name));
   try {
@@ -153,7 +165,8 @@ Result<ConfigValue> ParseConfigFile(std::string_view text, std::string_view name
       return InvalidArgument("{}: there is a second document; the file may have one", name);
     ConfigValue root = builder.Take();
     if (root.kind == Kind::kNothing) root.kind = Kind::kMap;
-    if (root.kind != Kind::kMap) return InvalidArgument("{}:{}: expected a line such as 'key: value'", name, root.line);
+    if (root.kind != Kind::kMap)
+      return InvalidArgument("{}:{}: expected a line such as 'key: value'", name, root.line);
     return root;
   } catch (const YAML::Exception& error) {
     return InvalidArgument("{}:{}: {}", name, error.mark.line + 1, error.msg);

@@ -30,9 +30,9 @@ inline constexpr size_t kMaxConfigFileBytes = size_t{256} << 10;
 inline constexpr size_t kMaxConfigDepth = 4;      // section, list, map, value
 inline constexpr size_t kMaxConfigValues = 4096;  // in all
 
-/// The map at the top of `text`. kInvalidArgument, as "NAME:LINE: what is wrong": no YAML, no UTF-8, more than one
-/// document, a key that stands twice, anchors, aliases and tags, anything beyond the limits above. An empty document is
-/// an empty map.
+/// The map at the top of `text`. kInvalidArgument, as "NAME:LINE: what is wrong": no YAML, no UTF-8, more
+/// than one document, a key that stands twice, anchors, aliases and tags, anything beyond the limits above.
+/// An empty document is an empty map.
 Result<ConfigValue> ParseConfigFile(std::string_view text, std::string_view name);
 
 /// Reads and parses a file. kPermissionDenied: everybody may write it.

@@ -23,7 +23,8 @@ std::string Refused(std::string_view text) {
 }
 
 TEST(ConfigFile, KeepsKindsAndLines) {
-  const ConfigValue root = Parse("model: /a b\nengine:\n  # a comment\n  threads: 4\n  name: '4'\nlist: [x, \"y\"]\n");
+  const ConfigValue root =
+      Parse("model: /a b\nengine:\n  # a comment\n  threads: 4\n  name: '4'\nlist: [x, \"y\"]\n");
   ASSERT_EQ(root.items.size(), 3u);
   EXPECT_EQ(root.items[0].text, "/a b");
   const ConfigValue& engine = root.items[1];
@@ -37,14 +38,19 @@ TEST(ConfigFile, KeepsKindsAndLines) {
 }
 
 TEST(ConfigFile, TextsInQuotesAndBlocks) {
-  EXPECT_EQ(Parse("\xEF\xBB\xBF" "a: 'it''s'\r\nb: \"q\\\"\\u00e9\" # c\r\n").items[0].text, "it's");
+  EXPECT_EQ(Parse("\xEF\xBB\xBF"
+                  "a: 'it''s'\r\nb: \"q\\\"\\u00e9\" # c\r\n")
+                .items[0]
+                .text,
+            "it's");
   EXPECT_EQ(Parse("a: 'it''s'\nb: \"q\\\"\\u00e9\" # c\n").items[1].text, "q\"\u00e9");
   EXPECT_EQ(Parse("a: |\n  x\n  y\nb: 1\n").items[0].text, "x\ny\n");
   EXPECT_EQ(Parse("s: {\u00e9: 'x', b: 'y'}\n").items[0].items[1].text, "y");
 }
 
 TEST(ConfigFile, ListsOfMaps) {
-  const ConfigValue root = Parse("access:\n  issuers:\n    - issuer: https://a\n      audience: b\n    - issuer: c\n");
+  const ConfigValue root =
+      Parse("access:\n  issuers:\n    - issuer: https://a\n      audience: b\n    - issuer: c\n");
   const ConfigValue& issuers = root.items[0].items[0];
   ASSERT_EQ(issuers.items.size(), 2u);
   EXPECT_EQ(issuers.items[0].items[1].key, "audience");
@@ -61,7 +67,8 @@ TEST(ConfigFile, NothingIsAnEmptyMap) {
 }
 
 TEST(ConfigFile, WhatMayMeanTwoThingsIsRefused) {
-  EXPECT_THAT(Refused("a: 1\nb: 2\na: 3\n"), HasSubstr("f.yaml:3: 'a' stands here again; it is set in line 1"));
+  EXPECT_THAT(Refused("a: 1\nb: 2\na: 3\n"),
+              HasSubstr("f.yaml:3: 'a' stands here again; it is set in line 1"));
   EXPECT_THAT(Refused("a: &x 1\n"), HasSubstr("anchors"));
   EXPECT_THAT(Refused("a: *x\n"), HasSubstr("f.yaml:1: "));
   EXPECT_THAT(Refused("a: !!int 1\n"), HasSubstr("tags"));
@@ -73,7 +80,8 @@ TEST(ConfigFile, WhatMayMeanTwoThingsIsRefused) {
   EXPECT_THAT(Refused("~: c\n"), HasSubstr("a key must be a word"));
   EXPECT_THAT(Refused("a: 1\n b: 2\n"), HasSubstr("f.yaml:2"));
   // A forgotten quote must not swallow the lines behind it.
-  for (const char* text : {"a: \"x\n", "a: \"x\nb: 1\n", "a: 'x\nb: 'y'\n", "a: \"x\\\"\nb: 1\n", "a: \"x\n  y\"\n"})
+  for (const char* text :
+       {"a: \"x\n", "a: \"x\nb: 1\n", "a: 'x\nb: 'y'\n", "a: \"x\\\"\nb: 1\n", "a: \"x\n  y\"\n"})
     EXPECT_THAT(Refused(text), HasSubstr("f.yaml:1: ")) << text;
   EXPECT_THAT(Refused("a: x\rb: y\n"), HasSubstr("control character"));
   EXPECT_THAT(Refused("a: \x01\n"), HasSubstr("control character"));

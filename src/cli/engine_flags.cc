@@ -33,7 +33,9 @@ std::string LoadedLine(Engine& engine) {
 }  // namespace
 
 void AddModelFlag(CLI::App& verb, std::string& model) {
-  Setting(verb.add_option("-m,--model", model, "Model folder; without it the default model")->type_name("DIR"), "model");
+  Setting(
+      verb.add_option("-m,--model", model, "Model folder; without it the default model")->type_name("DIR"),
+      "model");
 }
 
 void AddEngineFlags(CLI::App& verb, EngineFlags& flags) {
@@ -58,7 +60,8 @@ void AddEngineFlags(CLI::App& verb, EngineFlags& flags) {
   Setting(AddNumber(verb, "--context", flags.context, 0, kMaxContext,
                     "Positions (tokens) of a sequence; 0: what given ids need, else 4096 or the model's"),
           "engine.context");
-  Setting(AddNumber(verb, "--chunk", flags.chunk, 1, 65536, "Tokens computed in one step at most"), "engine.chunk");
+  Setting(AddNumber(verb, "--chunk", flags.chunk, 1, 65536, "Tokens computed in one step at most"),
+          "engine.chunk");
   verb.add_flag("-v,--verbose", flags.verbose, "Say on standard error what is loaded and how fast it runs");
 }
 
@@ -101,8 +104,7 @@ Result<std::unique_ptr<Engine>> LoadEngine(const Path& folder, EngineOptions opt
   if (verbose)
     for (const std::string& warning : ConfigWarnings(engine->config())) note("note: " + warning);
   if (HasRandomWeights(folder))
-    note(
-        "note: this model's weights are random; it runs as a real one does, and what it says means nothing");
+    note("note: this model's weights are random; it runs as a real one does, and what it says means nothing");
   return engine;
 }
 

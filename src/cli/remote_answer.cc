@@ -16,12 +16,14 @@ constexpr size_t kMostSentence = 500;
 /// The member of that name if it is a text, else nothing.
 std::string TextOf(const Json& object, const char* name) {
   const auto found = object.is_object() ? object.find(name) : object.end();
-  return object.is_object() && found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+  return object.is_object() && found != object.end() && found->is_string() ? found->get<std::string>()
+                                                                           : std::string();
 }
 
 int64_t NumberOf(const Json& object, const char* name) {
   const auto found = object.is_object() ? object.find(name) : object.end();
-  return object.is_object() && found != object.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+  return object.is_object() && found != object.end() && found->is_number_integer() ? found->get<int64_t>()
+                                                                                   : 0;
 }
 
 /// What a body says in one line: OpenAI's error.message, OAuth's error_description, else its beginning.
@@ -29,9 +31,12 @@ std::string MessageOf(std::string_view body) {
   std::string text(body);
   if (const auto json = ParseJsonText(text); json && json->is_object()) {
     const auto error = json->find("error");
-    if (error != json->end() && error->is_object()) text = TextOf(*error, "message");
-    else if (std::string said = TextOf(*json, "error_description"); !said.empty()) text = said;
-    else if (said = TextOf(*json, "message"); !said.empty()) text = said;
+    if (error != json->end() && error->is_object())
+      text = TextOf(*error, "message");
+    else if (std::string said = TextOf(*json, "error_description"); !said.empty())
+      text = said;
+    else if (said = TextOf(*json, "message"); !said.empty())
+      text = said;
   }
   text = WithoutControls(text.substr(0, kMostSentence));
   std::replace(text.begin(), text.end(), '\n', ' ');
@@ -44,15 +49,17 @@ std::string MessageOf(std::string_view body) {
 tl::unexpected<Error> RefusalOf(int http_status, std::string_view body) {
   const std::string said = MessageOf(body);
   if (http_status == 401)
-    return PermissionDenied("the service wants a token that it knows ({}); give one with --token-file or HADAL_TOKEN, "
-                            "'hadal token issue --client NAME --scope infer' prints one there", said);
+    return PermissionDenied(
+        "the service wants a token that it knows ({}); give one with --token-file or HADAL_TOKEN, "
+        "'hadal token issue --client NAME --scope infer' prints one there",
+        said);
   if (http_status == 403)
     return PermissionDenied("the token may not do this ({}); it needs the scope infer", said);
   if (http_status == 429 || http_status == 503)
     return Unavailable("the service is busy or not ready ({}: {}); try again later", http_status, said);
   if (http_status == 404) return NotFound("the service answers 404: {}", said);
-  return MakeError(http_status < 500 ? Code::kInvalidArgument : Code::kUnavailable, "the service answers {}: {}",
-                   http_status, said);
+  return MakeError(http_status < 500 ? Code::kInvalidArgument : Code::kUnavailable,
+                   "the service answers {}: {}", http_status, said);
 }
 
 void RemoteAnswer::Begin(int http_status) {
@@ -91,7 +98,8 @@ bool RemoteAnswer::OnEvent(std::string_view data) {
     if (const auto details = usage->find("prompt_tokens_details"); details != usage->end())
       answer_.reused_tokens = NumberOf(*details, "cached_tokens");
   }
-  if (const auto choices = event->find("choices"); choices != event->end() && choices->is_array() && !choices->empty())
+  if (const auto choices = event->find("choices");
+      choices != event->end() && choices->is_array() && !choices->empty())
     status_ = OnDelta(choices->front());
   return status_.has_value();
 }

@@ -25,8 +25,8 @@ class RemoteAnswer {
   bool Feed(std::string_view bytes);
   /// An error of the stream or of `show`.
   const Status& status() const { return status_; }
-  /// The answer, when all has come or the user stopped it. The refusal of a response other than 200; kDataLoss: the
-  /// stream ended before the answer did.
+  /// The answer, when all has come or the user stopped it. The refusal of a response other than 200;
+  /// kDataLoss: the stream ended before the answer did.
   Result<Answer> Finish(bool interrupted) &&;
 
  private:

@@ -70,30 +70,37 @@ Json Message(const char* role, const std::string& text) { return {{"role", role}
 }  // namespace
 
 void AddRemoteFlags(CLI::App& verb, RemoteFlags& flags) {
-  const auto add = [&](const char* name, std::string& value, const char* type, const char* key, const char* text) {
+  const auto add = [&](const char* name, std::string& value, const char* type, const char* key,
+                       const char* text) {
     Setting(verb.add_option(name, value, text)->type_name(type)->group("With a service"), key);
   };
   add("--server", flags.server, "URL", "client.server",
       "Ask this service, such as https://127.0.0.1:8443, instead of loading a model");
-  add("--ca", flags.ca, "FILE", "client.ca", "CA certificate that the service is trusted by (PEM); without it the system's");
+  add("--ca", flags.ca, "FILE", "client.ca",
+      "CA certificate that the service is trusted by (PEM); without it the system's");
   add("--token-file", flags.token_file, "FILE", "client.token_file",
       "File with the token in its first line; without it the variable HADAL_TOKEN, if it is set");
-  add("--server-model", flags.model, "NAME", "client.model", "The model's name there; without it the first that it lists");
+  add("--server-model", flags.model, "NAME", "client.model",
+      "The model's name there; without it the first that it lists");
 }
 
-Result<RemoteConversation> RemoteConversation::Connect(const RemoteFlags& flags, const SamplingFlags& sampling,
+Result<RemoteConversation> RemoteConversation::Connect(const RemoteFlags& flags,
+                                                       const SamplingFlags& sampling,
                                                        nlohmann::ordered_json variables, std::string system,
                                                        std::function<bool()> interrupted) {
   RemoteConversation conversation;
-  ASSIGN_OR_RETURN(conversation.endpoint_,
-                   ToEndpoint({.url = BaseUrl(flags.server), .ca = flags.ca, .token_file = flags.token_file, .model = {}}));
+  ASSIGN_OR_RETURN(
+      conversation.endpoint_,
+      ToEndpoint(
+          {.url = BaseUrl(flags.server), .ca = flags.ca, .token_file = flags.token_file, .model = {}}));
   RETURN_IF_ERROR(CheckEndpoint(conversation.endpoint_));
   conversation.interrupted_ = std::move(interrupted);
   conversation.model_ = flags.model;
   if (flags.model.empty()) {
     ASSIGN_OR_RETURN(conversation.model_, conversation.FirstModel());
   }
-  conversation.fields_ = {{"model", conversation.model_}, {"stream", true}, {"stream_options", {{"include_usage", true}}}};
+  conversation.fields_ = {
+      {"model", conversation.model_}, {"stream", true}, {"stream_options", {{"include_usage", true}}}};
   ASSIGN_OR_RETURN(const Json fields, SamplingFields(sampling));
   conversation.fields_.update(fields);
   if (!variables.empty()) conversation.fields_["chat_template_kwargs"] = std::move(variables);
@@ -146,7 +153,8 @@ Result<std::string> RemoteConversation::FirstModel() const {
   const auto json = ParseJsonText(response.body);
   if (json && json->is_object() && json->contains("data") && (*json)["data"].is_array())
     for (const Json& model : (*json)["data"])
-      if (model.is_object() && model.contains("id") && model["id"].is_string()) return model["id"].get<std::string>();
+      if (model.is_object() && model.contains("id") && model["id"].is_string())
+        return model["id"].get<std::string>();
   return DataLoss("{}/models lists no model; name one with --server-model", endpoint_.url);
 }
 

@@ -20,13 +20,13 @@ struct RemoteFlags {
 /// --server, --ca, --token-file and --server-model; keys client.NAME.
 void AddRemoteFlags(CLI::App& verb, RemoteFlags& flags);
 
-/// One turn is one request with all turns before it. A service that is busy (429, 503) is asked again after the time
-/// that it names, a few times; other refusals are errors that say what to do.
+/// One turn is one request with all turns before it. A service that is busy (429, 503) is asked again after
+/// the time that it names, a few times; other refusals are errors that say what to do.
 class RemoteConversation final : public Conversation {
  public:
-  /// Asks for the service's models if `flags` names none, and takes the first. Only sampling parameters that are given
-  /// are sent. `interrupted` is asked ten times a second; true ends an answer, and Connect. kInvalidArgument: the
-  /// address or the token; else what HttpFetch and the service say.
+  /// Asks for the service's models if `flags` names none, and takes the first. Only sampling parameters that
+  /// are given are sent. `interrupted` is asked ten times a second; true ends an answer, and Connect.
+  /// kInvalidArgument: the address or the token; else what HttpFetch and the service say.
   static Result<RemoteConversation> Connect(const RemoteFlags& flags, const SamplingFlags& sampling,
                                             nlohmann::ordered_json variables, std::string system,
                                             std::function<bool()> interrupted);
@@ -41,7 +41,8 @@ class RemoteConversation final : public Conversation {
  private:
   RemoteConversation() = default;
   HttpClientRequest NewRequest(const std::string& method, const std::string& path) const;
-  /// The response, whatever its status, once the service is not busy; `request` may be sent again until its body came.
+  /// The response, whatever its status, once the service is not busy; `request` may be sent again until its
+  /// body came.
   Result<HttpResponse> Fetch(const HttpClientRequest& request) const;
   Result<std::string> FirstModel() const;
 

@@ -20,10 +20,7 @@ A line that ends in \ goes on in the next one. Ctrl-C stops an answer, or clears
 class Repl {
  public:
   Repl(Conversation& conversation, std::string first, InterruptGuard& interrupt, bool verbose)
-      : chat_(conversation),
-        first_(std::move(first)),
-        interrupt_(interrupt),
-        verbose_(verbose) {}
+      : chat_(conversation), first_(std::move(first)), interrupt_(interrupt), verbose_(verbose) {}
 
   Result<int> Run() {
     ASSIGN_OR_RETURN(LineEditor editor, LineEditor::Create(LineEditor::DefaultHistory(), interrupt_));

@@ -112,14 +112,16 @@ Result<Prepared> Prepare(const RunFlags& flags) {
     return InvalidArgument("--system needs a chat template, and --raw goes without one");
   TerminalChat chat(std::move(chat_template), std::move(variables), flags.system);
   ASSIGN_OR_RETURN(PromptText text, ReadPrompt(flags));
-  return Prepared{std::move(folder), std::move(config), std::move(tokenizer), std::move(chat), std::move(text)};
+  return Prepared{std::move(folder), std::move(config), std::move(tokenizer), std::move(chat),
+                  std::move(text)};
 }
 
 /// The context in which a single prompt and its answer are to fit: what is asked for, else 4096 or as much
 /// more as they need. kInvalidArgument if the prompt does not fit; loading a large model first would take
 /// minutes.
 Result<int64_t> ContextFor(const Prepared& prepared, int64_t asked, int64_t max_tokens) {
-  ASSIGN_OR_RETURN(const std::string prompt, prepared.chat.Prompt(Joined(prepared.text.file, prepared.text.prompt)));
+  ASSIGN_OR_RETURN(const std::string prompt,
+                   prepared.chat.Prompt(Joined(prepared.text.file, prepared.text.prompt)));
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                    EncodePrompt(prepared.tokenizer, prepared.config, prompt, !prepared.chat.has_template()));
   const int64_t tokens = static_cast<int64_t>(ids.size()), most = prepared.config.max_position_embeddings;
@@ -134,15 +136,17 @@ Result<int64_t> ContextFor(const Prepared& prepared, int64_t asked, int64_t max_
 
 /// The conversation with a service: nothing of the model is here.
 Result<int> RunOverNetwork(const RunFlags& flags) {
-  if (flags.raw) return InvalidArgument("--raw continues a text with a model in this process; leave --server out");
+  if (flags.raw)
+    return InvalidArgument("--raw continues a text with a model in this process; leave --server out");
   ASSIGN_OR_RETURN(const PromptText prompt, ReadPrompt(flags));
   auto variables = ParseVariables(flags.variables);
   RETURN_IF_ERROR(variables);
   InterruptGuard interrupt;
   ASSIGN_OR_RETURN(RemoteConversation conversation,
-                   RemoteConversation::Connect(flags.remote, flags.sampling, std::move(*variables), flags.system,
-                                               [&interrupt] { return interrupt.Requested(); }));
-  if (flags.engine.verbose) PrintNote(fmt::format("model {} of {}", conversation.model(), flags.remote.server));
+                   RemoteConversation::Connect(flags.remote, flags.sampling, std::move(*variables),
+                                               flags.system, [&interrupt] { return interrupt.Requested(); }));
+  if (flags.engine.verbose)
+    PrintNote(fmt::format("model {} of {}", conversation.model(), flags.remote.server));
   if (prompt.converse) return RunRepl(conversation, prompt.file, interrupt, flags.engine.verbose);
   return AnswerOnce(conversation, Joined(prompt.file, prompt.prompt), flags.json, flags.sampling.seed,
                     flags.engine.verbose);
@@ -164,7 +168,8 @@ Result<int> RunVerb(const RunFlags& flags) {
   ASSIGN_OR_RETURN(Generator generator, Generator::Create(*engine, prepared.tokenizer, params,
                                                           [&interrupt] { return interrupt.Requested(); }));
   LocalConversation conversation(prepared.chat, generator);
-  if (prepared.text.converse) return RunRepl(conversation, prepared.text.file, interrupt, flags.engine.verbose);
+  if (prepared.text.converse)
+    return RunRepl(conversation, prepared.text.file, interrupt, flags.engine.verbose);
   return AnswerOnce(conversation, Joined(prepared.text.file, prepared.text.prompt), flags.json, params.seed,
                     flags.engine.verbose);
 }

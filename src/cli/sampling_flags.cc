@@ -67,7 +67,8 @@ Result<std::pair<int32_t, float>> ParseBias(const std::string& text) {
 }
 
 void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
-  Setting(AddNumber(verb, "--temperature", flags.temperature, 0, kMaxTemperature, "0: always the likeliest token"),
+  Setting(AddNumber(verb, "--temperature", flags.temperature, 0, kMaxTemperature,
+                    "0: always the likeliest token"),
           "sampling.temperature");
   Setting(AddNumber(verb, "--top-k", flags.top_k, -1, 1e9, "Choose among the K likeliest tokens; 0: off"),
           "sampling.top_k");

@@ -60,11 +60,16 @@ std::string Escaped(std::string_view text) {
 
 Result<std::string> ScalarText(const ConfigValue& value) {
   switch (value.kind) {
-    case Kind::kQuoted: return value.text;
-    case Kind::kNothing: return InvalidArgument("there is no value; leave the line out to have the default");
-    case Kind::kList: return InvalidArgument("a list stands where one value is expected");
-    case Kind::kMap: return InvalidArgument("a section stands where one value is expected");
-    case Kind::kPlain: break;
+    case Kind::kQuoted:
+      return value.text;
+    case Kind::kNothing:
+      return InvalidArgument("there is no value; leave the line out to have the default");
+    case Kind::kList:
+      return InvalidArgument("a list stands where one value is expected");
+    case Kind::kMap:
+      return InvalidArgument("a section stands where one value is expected");
+    case Kind::kPlain:
+      break;
   }
   if (LooksBoolean(value.text))
     return InvalidArgument("'{}' may mean true or false; a text that reads so must be in quotes", value.text);
@@ -73,7 +78,8 @@ Result<std::string> ScalarText(const ConfigValue& value) {
 
 Result<std::string> SwitchText(const ConfigValue& value) {
   if (value.kind == Kind::kPlain && (value.text == "true" || value.text == "false")) return value.text;
-  if (value.kind == Kind::kPlain) return InvalidArgument("'{}' is not true or false", value.text.substr(0, 64));
+  if (value.kind == Kind::kPlain)
+    return InvalidArgument("'{}' is not true or false", value.text.substr(0, 64));
   return InvalidArgument("this is not true or false");
 }
 
@@ -95,7 +101,8 @@ Result<std::vector<std::string>> OptionWords(const CLI::Option& option, const Co
     ASSIGN_OR_RETURN(std::string text, IsSwitch(option) ? SwitchText(value) : ScalarText(value));
     return std::vector<std::string>{std::move(text)};
   }
-  if (value.kind != Kind::kList) return InvalidArgument("expected a list, with each item behind a dash or in [ ]");
+  if (value.kind != Kind::kList)
+    return InvalidArgument("expected a list, with each item behind a dash or in [ ]");
   std::vector<std::string> words;
   for (const ConfigValue& item : value.items) {
     ASSIGN_OR_RETURN(std::string text, item.kind == Kind::kMap ? MapText(item) : ScalarText(item));
@@ -116,7 +123,8 @@ Status GiveWords(CLI::Option& option, const std::vector<std::string>& words) {
                            option.get_type_name().empty() ? "of the kind expected" : option.get_type_name());
   } catch (const CLI::Error& error) {
     std::string sentence = error.what();
-    if (const std::string name = option.get_name() + ": "; sentence.starts_with(name)) sentence.erase(0, name.size());
+    if (const std::string name = option.get_name() + ": "; sentence.starts_with(name))
+      sentence.erase(0, name.size());
     return InvalidArgument("{}", sentence);
   }
 }
@@ -155,7 +163,8 @@ Status CheckOwner(const char* path) {
 
 std::string VariableOf(std::string_view key) {
   std::string name = kPrefix;
-  for (const char c : key) name += c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (const char c : key)
+    name += c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return name;
 }
 
@@ -166,7 +175,8 @@ CLI::Option* Setting(CLI::Option* option, std::string_view key) {
 }
 
 CLI::Option* AddSwitch(CLI::App& verb, const std::string& name, bool& value, const char* text) {
-  return verb.add_flag(fmt::format("--{},!--no-{}", name, name), value, text)->default_str(value ? "true" : "false");
+  return verb.add_flag(fmt::format("--{},!--no-{}", name, name), value, text)
+      ->default_str(value ? "true" : "false");
 }
 
 void Settings::Collect(CLI::App& app) {
@@ -183,8 +193,9 @@ void Settings::Collect(CLI::App& app) {
       option->envname("");  // Apply reads it: the library would not say where a bad value is from
     }
     if (bound_.size() == before) continue;
-    verb->add_option("--config", asked_file_,
-                     "Configuration file; without it that of HADAL_CONFIG, ./hadal.yaml or /etc/hadal/hadal.yaml")
+    verb->add_option(
+            "--config", asked_file_,
+            "Configuration file; without it that of HADAL_CONFIG, ./hadal.yaml or /etc/hadal/hadal.yaml")
         ->type_name("FILE")
         ->group("Configuration");
     verb->add_flag("--print-config", print_, "Print all settings, and where each is from, and exit")
@@ -241,8 +252,8 @@ Status Settings::CheckKeys(const ConfigValue& root) const {
     }
     if (field.kind == Kind::kNothing) continue;  // a section whose lines are all comments
     if (field.kind != Kind::kMap)
-      return InvalidArgument("{}:{}: {} is a section; its keys stand below it, indented", used_file_, field.line,
-                             field.key);
+      return InvalidArgument("{}:{}: {} is a section; its keys stand below it, indented", used_file_,
+                             field.line, field.key);
     for (const ConfigValue& inner : field.items)
       if (const std::string key = field.key + "." + inner.key; !HasKey(key)) return unknown(inner, key);
   }
@@ -271,7 +282,8 @@ Status Settings::ApplyOne(Bound& setting, const ConfigValue& root) const {
 }
 
 Status Settings::Apply(CLI::App& verb) {
-  const bool reads = std::any_of(bound_.begin(), bound_.end(), [&](const Bound& b) { return b.verb == &verb; });
+  const bool reads =
+      std::any_of(bound_.begin(), bound_.end(), [&](const Bound& b) { return b.verb == &verb; });
   if (!reads) return {};
   ASSIGN_OR_RETURN(const ConfigValue root, ReadFile());
   RETURN_IF_ERROR(CheckKeys(root));
@@ -283,15 +295,21 @@ Status Settings::Apply(CLI::App& verb) {
 std::vector<SettingInfo> Settings::All() const {
   std::vector<SettingInfo> all;
   for (const Bound& setting : bound_) {
-    const auto known =
-        std::find_if(all.begin(), all.end(), [&](const SettingInfo& info) { return info.key == setting.key; });
+    const auto known = std::find_if(all.begin(), all.end(),
+                                    [&](const SettingInfo& info) { return info.key == setting.key; });
     if (known != all.end()) {
       known->verbs.push_back(VerbName(*setting.verb));
       continue;
     }
     const CLI::Option& option = *setting.option;
-    all.push_back({setting.key, FlagOf(option), option.get_type_name(), option.get_description(),
-                   option.get_default_str(), {VerbName(*setting.verb)}, IsList(option), IsSwitch(option)});
+    all.push_back({setting.key,
+                   FlagOf(option),
+                   option.get_type_name(),
+                   option.get_description(),
+                   option.get_default_str(),
+                   {VerbName(*setting.verb)},
+                   IsList(option),
+                   IsSwitch(option)});
   }
   const auto section_of = [](const SettingInfo& info) {
     const size_t dot = info.key.find('.');

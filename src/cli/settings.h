@@ -2,8 +2,9 @@
 //
 // A flag becomes a setting where it is declared, by the key that it has in the file:
 //   Setting(AddNumber(verb, "--threads", flags.threads, 0, 4096, "Threads; 0: ..."), "engine.threads");
-// A value is taken from the flag, else from the variable (HADAL_ENGINE_THREADS), else from the file, else it is the
-// default. All of them pass the flag's own checks. A verb reads its own settings and accepts those of all others.
+// A value is taken from the flag, else from the variable (HADAL_ENGINE_THREADS), else from the file, else it
+// is the default. All of them pass the flag's own checks. A verb reads its own settings and accepts those of
+// all others.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -18,12 +19,12 @@
 
 namespace hadal {
 
-/// `option` may also be set under `key`: "section.name" or, at the top, "name", in lower case; a section's name and a
-/// name at the top are single words.
+/// `option` may also be set under `key`: "section.name" or, at the top, "name", in lower case; a section's
+/// name and a name at the top are single words.
 ///
-/// A flag without a value is true or false in the file. An option that may be repeated is a list; of a list of maps
-/// each map is given to the option as "name=value,name=value", in which a backslash stands before a comma or a backslash
-/// of a value.
+/// A flag without a value is true or false in the file. An option that may be repeated is a list; of a list
+/// of maps each map is given to the option as "name=value,name=value", in which a backslash stands before a
+/// comma or a backslash of a value.
 CLI::Option* Setting(CLI::Option* option, std::string_view key);
 
 /// A switch that can be turned off as well: --name and --no-name. Its default is `value`.
@@ -42,14 +43,14 @@ struct SettingInfo {
 
 class Settings {
  public:
-  /// Collects the settings of all verbs of `app`, and gives those that have any --config and --print-config. Once; `app`
-  /// and this live equally long.
+  /// Collects the settings of all verbs of `app`, and gives those that have any --config and --print-config.
+  /// Once; `app` and this live equally long.
   void Collect(CLI::App& app);
 
-  /// Once `app` is parsed: gives the settings of `verb` that no flag named their values from environment and file.
-  /// The file is that of --config, else of HADAL_CONFIG, else ./hadal.yaml, else /etc/hadal/hadal.yaml; the last two
-  /// may be missing. kInvalidArgument names the variable or the file and line, the key, what is there and what was
-  /// expected; of an unknown key it names the nearest known one.
+  /// Once `app` is parsed: gives the settings of `verb` that no flag named their values from environment and
+  /// file. The file is that of --config, else of HADAL_CONFIG, else ./hadal.yaml, else /etc/hadal/hadal.yaml;
+  /// the last two may be missing. kInvalidArgument names the variable or the file and line, the key, what is
+  /// there and what was expected; of an unknown key it names the nearest known one.
   Status Apply(CLI::App& verb);
 
   /// The key of an option; empty: it is no setting.
@@ -58,8 +59,8 @@ class Settings {
   bool print_asked() const { return print_; }
   /// The file that Apply read; empty: none.
   const std::string& file() const { return used_file_; }
-  /// After Apply: the values that `verb` runs with, as a hadal.yaml in which comments say where each is from. User names
-  /// and passwords in addresses are masked.
+  /// After Apply: the values that `verb` runs with, as a hadal.yaml in which comments say where each is from.
+  /// User names and passwords in addresses are masked.
   std::string Effective(const CLI::App& verb) const;
 
   /// Every key once: the top first, then sections in the order in which verbs declare them.

@@ -49,7 +49,9 @@ class SettingsTest : public testing::Test {
     setenv(name.c_str(), value.c_str(), 1);
     variables_.push_back(name);
   }
-  static void File(const std::string& text, const std::string& name = "hadal.yaml") { std::ofstream(name) << text; }
+  static void File(const std::string& text, const std::string& name = "hadal.yaml") {
+    std::ofstream(name) << text;
+  }
 
   Status Run(std::vector<std::string> words) {
     std::reverse(words.begin(), words.end());
@@ -88,7 +90,8 @@ TEST_F(SettingsTest, FlagBeforeVariableBeforeFileBeforeDefault) {
   EXPECT_TRUE(cache_);
   const std::string effective = settings_.Effective(*serve_);
   EXPECT_THAT(effective, HasSubstr("threads: 4"));
-  for (const char* origin : {"# flag --threads", "# HADAL_ENGINE_HEAT", "# hadal.yaml:1", "# hadal.yaml:2", "# default"})
+  for (const char* origin :
+       {"# flag --threads", "# HADAL_ENGINE_HEAT", "# hadal.yaml:1", "# hadal.yaml:2", "# default"})
     EXPECT_THAT(effective, HasSubstr(origin));
 }
 
@@ -151,7 +154,8 @@ TEST_F(SettingsTest, ErrorsNameFileLineKeyAndWhatIsExpected) {
 TEST_F(SettingsTest, UnknownKeysNameTheNearest) {
   EXPECT_EQ(Refused("engine:\n  thread: 1\n"),
             "hadal.yaml:2: there is no key 'engine.thread'; the nearest is engine.threads");
-  EXPECT_THAT(Refused("\nengin: {threads: 1}\n"), HasSubstr(":2: there is no key 'engin'; the nearest is engine"));
+  EXPECT_THAT(Refused("\nengin: {threads: 1}\n"),
+              HasSubstr(":2: there is no key 'engin'; the nearest is engine"));
   EXPECT_THAT(Refused("mode: x\n"), HasSubstr("the nearest is model"));
 }
 
@@ -191,7 +195,9 @@ TEST(SettingsText, AddressesLoseTheirPasswords) {
   EXPECT_EQ(Masked("plain"), "plain");
 }
 
-TEST(Settings, KeysAndVariables) { EXPECT_EQ(VariableOf("engine.target_tpot_ms"), "HADAL_ENGINE_TARGET_TPOT_MS"); }
+TEST(Settings, KeysAndVariables) {
+  EXPECT_EQ(VariableOf("engine.target_tpot_ms"), "HADAL_ENGINE_TARGET_TPOT_MS");
+}
 
 }  // namespace
 }  // namespace hadal

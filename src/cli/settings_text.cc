@@ -41,7 +41,8 @@ std::string ExampleValue(const SettingInfo& info) {
 
 std::string Sentence(const SettingInfo& info) {
   std::string text = info.text;
-  if (!info.is_switch && !info.type.empty()) text += fmt::format(" ({}{})", info.is_list ? "a list of " : "", info.type);
+  if (!info.is_switch && !info.type.empty())
+    text += fmt::format(" ({}{})", info.is_list ? "a list of " : "", info.type);
   return text;
 }
 
@@ -58,15 +59,17 @@ std::string InCell(std::string_view text) {
 
 std::string YamlText(std::string_view text) {
   const auto safe = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("/._-+").find(c) != std::string_view::npos;
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("/._-+").find(c) != std::string_view::npos;
   };
   const auto inner = [&](char c) { return safe(c) || c == ':' || c == ' '; };
   std::string lower(text);
   for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   static constexpr std::string_view kWords[] = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"};
   const bool word = std::find(std::begin(kWords), std::end(kWords), lower) != std::end(kWords);
-  const bool plain = !text.empty() && !word && safe(text.front()) && safe(text.back()) && text.front() != '-' &&
-                     std::all_of(text.begin(), text.end(), inner) && text.find(": ") == std::string_view::npos;
+  const bool plain = !text.empty() && !word && safe(text.front()) && safe(text.back()) &&
+                     text.front() != '-' && std::all_of(text.begin(), text.end(), inner) &&
+                     text.find(": ") == std::string_view::npos;
   if (plain) return std::string(text);
   std::string out = "\"";
   for (const char c : text) {
@@ -117,7 +120,9 @@ std::string Settings::Effective(const CLI::App& verb) const {
     if (name != section) out += name + ":\n";
     section = name;
     const bool list = option.get_items_expected_max() > 1;
-    const std::string value = list ? fmt::format("[{}]", fmt::join(words, ", ")) : words.empty() ? "" : words.back();
+    const std::string value = list            ? fmt::format("[{}]", fmt::join(words, ", "))
+                              : words.empty() ? ""
+                                              : words.back();
     const std::string line = fmt::format("{}{}{}: {}", name.empty() ? "" : "  ", value.empty() ? "# " : "",
                                          NameOf(setting->key), value);
     out += fmt::format("{:<40}  # {}\n", line, setting->origin);
@@ -133,8 +138,10 @@ std::string ExampleFile(const std::vector<SettingInfo>& settings) {
   std::string section;
   for (const SettingInfo& info : settings) {
     const std::string name = SectionOf(info.key);
-    if (name != section) out += fmt::format("\n{}:\n", name);
-    else out += section.empty() ? "\n" : "";
+    if (name != section)
+      out += fmt::format("\n{}:\n", name);
+    else
+      out += section.empty() ? "\n" : "";
     section = name;
     const std::string indent = name.empty() ? "" : "  ";
     out += Comment(indent, Sentence(info));
@@ -150,8 +157,9 @@ std::string SettingsTables(const std::vector<SettingInfo>& settings) {
   for (const SettingInfo& info : settings) {
     const std::string name = SectionOf(info.key);
     if (name != section) {
-      out += fmt::format("{}## {}\n\n| key | flag | default | what it is | read by |\n|---|---|---|---|---|\n",
-                         section == "none" ? "" : "\n", name.empty() ? "At the top" : name);
+      out +=
+          fmt::format("{}## {}\n\n| key | flag | default | what it is | read by |\n|---|---|---|---|---|\n",
+                      section == "none" ? "" : "\n", name.empty() ? "At the top" : name);
       section = name;
     }
     const std::string fallback = info.is_list ? "[]" : ExampleValue(info);

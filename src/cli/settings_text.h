@@ -1,4 +1,5 @@
-// Settings as text: the file that says what a verb runs with, the example with every key, the table of the manual.
+// Settings as text: the file that says what a verb runs with, the example with every key, the table of the
+// manual.
 #pragma once
 
 #include <string>

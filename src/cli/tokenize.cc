@@ -16,7 +16,8 @@ constexpr const char* kAbout =
     R"(Reads JSON objects from standard input, one a line, and answers each with one line:
   {"text": "..."}  ->  {"ids": [...]}
   {"ids": [...]}   ->  {"text": "..."}     with --decode
-No token is added before or after a text. Stops at the first line that cannot be answered.
+No token is added before or after a text. A line that cannot be answered becomes {"error": "..."},
+the others are answered all the same, and the exit code is 1.
 
 Example:
   echo '{"text": "Hello"}' | hadal tokenize --model DIR
@@ -58,14 +59,20 @@ Result<int> RunTokenize(const TokenizeFlags& flags) {
   ASSIGN_OR_RETURN(const Path folder, FindModelFolder(flags.model));
   ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(folder));
   LineReader lines(stdin);
+  int code = kExitOk;
   for (;;) {
     ASSIGN_OR_RETURN(const std::optional<std::string> line, lines.Next());
-    if (!line) return kExitOk;
+    if (!line) return code;
     if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
     Result<Json> json = ParseJsonText(*line);
     if (json) json = flags.decode ? DecodeLine(tokenizer, *json, flags) : EncodeLine(tokenizer, *json, flags);
-    if (!json)
-      return MakeError(json.error().code, "line {} of the input: {}", lines.number(), json.error().message);
+    if (!json) {
+      const std::string sentence =
+          fmt::format("line {} of the input: {}", lines.number(), json.error().message);
+      PrintError(sentence);
+      json = Json{{"error", sentence}};  // so that answers and lines still belong to each other
+      code = kExitWarning;
+    }
     RETURN_IF_ERROR(Print(JsonText(*json) + "\n"));
   }
 }

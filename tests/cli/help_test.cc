@@ -42,7 +42,8 @@ std::string CheckPage(Words words) {
   EXPECT_EQ(outcome.err, "") << Joined(words);
   EXPECT_THAT(outcome.out, HasSubstr("Usage: ")) << Joined(words);
   std::istringstream lines(outcome.out);
-  for (std::string line; std::getline(lines, line);) EXPECT_LE(Characters(line), 100u) << Joined(words) << "\n" << line;
+  for (std::string line; std::getline(lines, line);)
+    EXPECT_LE(Characters(line), 100u) << Joined(words) << "\n" << line;
   return outcome.out;
 }
 

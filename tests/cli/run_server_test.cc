@@ -19,8 +19,7 @@ using testing::Not;
 class RunServer : public ServeTest {
  protected:
   std::vector<std::string> Words(std::vector<std::string> more, const std::string& token = "token") {
-    std::vector<std::string> words{"run",  "--server",         "https://" + address_,
-                                   "--ca", File("state/ca.crt")};
+    std::vector<std::string> words{"run", "--server", "https://" + address_, "--ca", File("state/ca.crt")};
     if (!token.empty()) words.insert(words.end(), {"--token-file", File(token)});
     words.insert(words.end(), more.begin(), more.end());
     return words;
@@ -51,21 +50,26 @@ TEST_F(RunServer, RefusalsSayWhatToDo) {
   Write("token", Token("b", "infer") + "\n");
   ExpectFailure(Hadal(Words({"--server-model", "other", "x"})), "404");
   ExpectFailure(Hadal(Words({"--raw", "x"})), "--raw");
-  ExpectFailure(Hadal({"run", "--server", "https://" + address_, "--token-file", File("token"), "x"}), "certificate");
-  ExpectFailure(Hadal({"run", "--server", "http://models.example", "--token-file", File("token"), "x"}), "HTTP");
-  const Outcome variable = Hadal(Words({"--max-tokens", "2", "x"}, ""), {.environment = {"HADAL_TOKEN=" + Token("c", "infer")}});
+  ExpectFailure(Hadal({"run", "--server", "https://" + address_, "--token-file", File("token"), "x"}),
+                "certificate");
+  ExpectFailure(Hadal({"run", "--server", "http://models.example", "--token-file", File("token"), "x"}),
+                "HTTP");
+  const Outcome variable =
+      Hadal(Words({"--max-tokens", "2", "x"}, ""), {.environment = {"HADAL_TOKEN=" + Token("c", "infer")}});
   EXPECT_EQ(variable.code, 0) << variable.err;
 }
 
 TEST_F(RunServer, AConversationWhoseAnswersCanBeStopped) {
   Write("token", Token("a", "infer") + "\n");
-  const std::vector<std::string> home{"HOME=" + folder_.string(), "XDG_STATE_HOME=" + File("home"), "TERM=xterm"};
+  const std::vector<std::string> home{"HOME=" + folder_.string(), "XDG_STATE_HOME=" + File("home"),
+                                      "TERM=xterm"};
   Terminal terminal(Words({"--greedy", "--ignore-eos", "-v"}), home);
   ASSERT_TRUE(terminal.WaitFor("> ")) << terminal.shown();
   terminal.Type("hello\r");
   ASSERT_TRUE(terminal.WaitFor("hello"));
   const size_t before = terminal.shown().size();
-  for (int i = 0; i < 200 && terminal.shown().size() < before + 20; ++i) terminal.WaitFor("never shown", 0.05);
+  for (int i = 0; i < 200 && terminal.shown().size() < before + 20; ++i)
+    terminal.WaitFor("never shown", 0.05);
   terminal.Type("\x03");
   ASSERT_TRUE(terminal.WaitFor("(stopped)")) << terminal.shown();
   ASSERT_TRUE(terminal.WaitFor("> "));
@@ -126,10 +130,13 @@ class ScriptedService {
 };
 
 std::string Response(const std::string& head, const std::string& body) {
-  return "HTTP/1.1 " + head + "\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  return "HTTP/1.1 " + head + "\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
+         "\r\n\r\n" + body;
 }
 
-std::string Stream(const std::string& events) { return Response("200 OK\r\nContent-Type: text/event-stream", events); }
+std::string Stream(const std::string& events) {
+  return Response("200 OK\r\nContent-Type: text/event-stream", events);
+}
 
 constexpr const char* kThoughtful =
     "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"reasoning_content\":\"hm\"}}]}\n\n"
@@ -138,7 +145,8 @@ constexpr const char* kThoughtful =
 
 TEST(RunElsewhere, ABusyServiceIsAskedAgain) {
   const ScriptedService service({Response("429 Too Many Requests\r\nRetry-After: 0", "{}"),
-                                 Response("503 Service Unavailable\r\nRetry-After: 1", "{}"), Stream(kThoughtful)});
+                                 Response("503 Service Unavailable\r\nRetry-After: 1", "{}"),
+                                 Stream(kThoughtful)});
   const Outcome outcome = Hadal({"run", "--server", service.url(), "--server-model", "m", "--json", "x"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("busy (503); asking again in 1 s"));
@@ -161,7 +169,8 @@ TEST(RunElsewhere, BrokenStreamsAreErrors) {
   const ScriptedService service({Stream("data: {\"choices\":[{\"delta\":{\"content\":\"ye\"}}]}\n\n"),
                                  Stream("data: {\"error\":{\"message\":\"the engine stopped\"}}\n\n"),
                                  Stream("data: nonsense\n\n"), Response("500 Oops", "<html>")});
-  const std::vector<std::string> words{"run", "--server", service.url(), "--server-model", "m", "--json", "x"};
+  const std::vector<std::string> words{"run",    "--server", service.url(), "--server-model", "m",
+                                       "--json", "x"};
   ExpectFailure(Hadal(words), "ended the stream before the answer");
   ExpectFailure(Hadal(words), "the engine stopped");
   ExpectFailure(Hadal(words), "no event of a chat completion");

@@ -37,7 +37,7 @@ TEST_F(TextVerbs, TokenizeNamesTheLine) {
     std::vector<std::string> arguments{"tokenize", "--model", Tokenizer()};
     if (decode) arguments.push_back("--decode");
     const Outcome outcome = Hadal(arguments, {.input = input});
-    EXPECT_EQ(outcome.code, 2);
+    EXPECT_EQ(outcome.code, 1);
     return outcome.err;
   };
   EXPECT_THAT(error("{\"text\": \"a\"}\nnonsense\n", false), HasSubstr("line 2 of the input: not JSON"));
@@ -45,6 +45,20 @@ TEST_F(TextVerbs, TokenizeNamesTheLine) {
   EXPECT_THAT(error("{\"ids\": [1, 512]}", true), HasSubstr("512 is no token id"));
   EXPECT_THAT(error("{\"ids\": [-1]}", true), HasSubstr("-1 is no token id"));
   EXPECT_THAT(error("{\"ids\": [99999999999999999999]}", true), HasSubstr("is no token id"));
+}
+
+TEST_F(TextVerbs, TokenizeGoesOnBehindALineItCannotAnswer) {
+  const Outcome outcome =
+      Hadal({"tokenize", "--model", Tokenizer()}, {.input = "{\"text\": \"a\"}\n[]\n{\"text\": \"b\"}\n"});
+  EXPECT_EQ(outcome.code, 1);
+  std::istringstream lines(outcome.out);
+  std::string first, second, third;
+  std::getline(lines, first);
+  std::getline(lines, second);
+  std::getline(lines, third);
+  EXPECT_THAT(first, HasSubstr("ids"));
+  EXPECT_THAT(second, HasSubstr("\"error\":\"line 2 of the input"));
+  EXPECT_THAT(third, HasSubstr("ids"));
 }
 
 TEST_F(TextVerbs, TokenizeTakesMarkersAsTextWhenAsked) {
