@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/rounding.h"
 
 namespace hadal {
 namespace {
@@ -18,7 +19,6 @@ constexpr int64_t kWorkerLanesA = 192, kWorkerLanesB = 512;
 constexpr int64_t kUnitRows = 96, kUnitCols = 256;
 constexpr int64_t kUnitPack = 96;  // lanes one thread packs at a time
 
-int64_t RoundUp(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 int64_t Pieces(int64_t x, int64_t of) { return (x + of - 1) / of; }
 
 /// Lanes that scratch must hold: panels are whole.

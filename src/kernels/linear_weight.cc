@@ -6,11 +6,10 @@
 #include <type_traits>
 
 #include "base/check.h"
+#include "base/rounding.h"
 
 namespace hadal {
 namespace {
-
-int64_t RoundUp(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
 /// Where (lane, k) of a panel lies: the byte, and for INT4 whether it is the high nibble. This is the layout's
 /// definition; PackPanel writes the same places a unit at a time.

@@ -72,7 +72,7 @@ class ForwardPass {
   const Weights& weights_;
   Communicator& ranks_;
   StepLimits limits_;
-  RopeTable rope_;
+  RopeAngles rope_;
   KvCache cache_;
   Activations a_;
   std::unique_ptr<ExecContext> ctx_;

@@ -1,11 +1,10 @@
 #include "model/parameters.h"
 
+#include "base/rounding.h"
 #include "model/tensor_names.h"
 
 namespace hadal {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t AttentionParameters(const ModelConfig& c) {
   const int64_t queries = c.num_attention_heads * c.qk_head_dim();

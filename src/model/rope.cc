@@ -51,7 +51,7 @@ double CosSinScale(const RopeConfig& rope) {
   return YarnMscale(rope.factor, rope.mscale) / YarnMscale(rope.factor, rope.mscale_all_dim);
 }
 
-RopeTable::RopeTable(const RopeConfig& rope, int64_t rope_dim, int64_t positions)
+RopeAngles::RopeAngles(const RopeConfig& rope, int64_t rope_dim, int64_t positions)
     : half(rope_dim / 2), positions(positions), cos(half * positions), sin(half * positions) {
   const std::vector<float> inverse = InverseFrequencies(rope, rope_dim);
   const float scale = static_cast<float>(CosSinScale(rope));

@@ -31,8 +31,8 @@ double CosSinScale(const RopeConfig& rope);
 /// Cosines and sines of positions [0, positions), each [positions, rope_dim / 2] fp32, row-major, times
 /// CosSinScale. The angle is the fp32 product of position and inverse frequency; precise to rounding of cos
 /// and sin.
-struct RopeTable {
-  RopeTable(const RopeConfig& rope, int64_t rope_dim, int64_t positions);
+struct RopeAngles {
+  RopeAngles(const RopeConfig& rope, int64_t rope_dim, int64_t positions);
 
   const float* cos_row(int64_t position) const { return cos.data() + position * half; }
   const float* sin_row(int64_t position) const { return sin.data() + position * half; }

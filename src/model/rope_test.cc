@@ -135,7 +135,7 @@ TEST(Rope, TableHoldsScaledCosinesAndSines) {
   rope.yarn = true;
   rope.factor = 40;
   rope.mscale_all_dim = 0.707;
-  const RopeTable table(rope, 8, 70);
+  const RopeAngles table(rope, 8, 70);
   const std::vector<float> inverse = InverseFrequencies(rope, 8);
   ASSERT_EQ(table.half, 4);
   ASSERT_EQ(table.cos.size(), 280u);

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/rounding.h"
 #include "model/compressed_tensors.h"
 
 namespace hadal {
@@ -16,8 +17,6 @@ constexpr float kE4M3Max = 448;
 /// Added and taken away again, it rounds to an integer, to nearest even, what is below 2^22: vector code on
 /// every machine, as nearbyint is not.
 constexpr float kRounder = 0x1.8p23f;
-
-int64_t CeilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
 float AbsMax(const float* x, int64_t count) {
   // As integers, magnitudes order as the floats do, and an integer maximum may be taken in any order.

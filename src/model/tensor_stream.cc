@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/rounding.h"
+
 namespace hadal {
 namespace {
 
@@ -9,8 +11,6 @@ namespace {
 constexpr int64_t kBlockValues = 1 << 16;
 /// Bytes made and then written at a time.
 constexpr int64_t kChunkBytes = 16 << 20;
-
-int64_t RoundUp(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
 /// Rows that one worker takes at a time.
 int64_t BlockRows(const TensorEncoder& encoder) {

@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kMappedAround = 2 << 20;
 
 /// Whether the target holds the source's codes. INT4 may become INT8, whose codes include it, if scales stay.
-bool KeepsCodes(const LinearJob& job) {
+bool KeepsCodes(const PackJob& job) {
   const LinearWeight& w = *job.target;
   if (job.source.packed()) {
     const bool holds = w.format == WeightFormat::kInt8 || w.format == job.source.format;
@@ -39,7 +39,7 @@ int64_t RowsOf(const LinearWeight& w, int64_t panel) { return std::min(kPanel, w
 
 }  // namespace
 
-Status WeightPacker::Pack(const LinearJob& job, int64_t first, int64_t count, std::byte* values,
+Status WeightPacker::Pack(const PackJob& job, int64_t first, int64_t count, std::byte* values,
                           std::byte* scales) {
   const LinearWeight& w = *job.target;
   HADAL_CHECK(first >= 0 && first + count <= w.panel_count(), "panels {}+{} of {}", first, count,
@@ -71,7 +71,7 @@ void WeightPacker::ReleaseRows(const LinearSource& source, int64_t first, int64_
 }
 
 template <typename Code>
-Status WeightPacker::PackCodes(const LinearJob& job, int64_t panel, std::byte* values) {
+Status WeightPacker::PackCodes(const PackJob& job, int64_t panel, std::byte* values) {
   const LinearWeight& w = *job.target;
   const int64_t rows = RowsOf(w, panel);
   ASSIGN_OR_RETURN(const Code* codes, reader_.Codes<Code>(job.source, job.first_row + panel * kPanel, rows));
@@ -79,7 +79,7 @@ Status WeightPacker::PackCodes(const LinearJob& job, int64_t panel, std::byte* v
   return {};
 }
 
-Status WeightPacker::PackStored(const LinearJob& job, int64_t panel, std::byte* values, std::byte* scales) {
+Status WeightPacker::PackStored(const PackJob& job, int64_t panel, std::byte* values, std::byte* scales) {
   const LinearWeight& w = *job.target;
   switch (job.source.format) {
     case WeightFormat::kF32:
@@ -104,7 +104,7 @@ Status WeightPacker::PackStored(const LinearJob& job, int64_t panel, std::byte* 
   return PackCodes<int8_t>(job, panel, values);
 }
 
-Status WeightPacker::PackTransposed(const LinearJob& job, std::byte* values, std::byte* scales) {
+Status WeightPacker::PackTransposed(const PackJob& job, std::byte* values, std::byte* scales) {
   const LinearWeight& w = *job.target;
   HADAL_CHECK_EQ(w.out, job.source.in);
   floats_.resize(static_cast<size_t>(w.in * w.out));

@@ -14,7 +14,7 @@ namespace hadal {
 
 /// A Linear to be made: target row i is source row first_row + i; or, transposed, target column k is source
 /// row first_row + k, and target row i is source column i.
-struct LinearJob {
+struct PackJob {
   LinearSource source;
   LinearWeight* target = nullptr;  // its shape, formats and pointers are set before packing
   int64_t first_row = 0;
@@ -33,14 +33,14 @@ class WeightPacker {
   /// are the target's, which is zero so far. A transposed job is packed whole. Codes are kept where target
   /// and source hold the same ones (also INT4 as INT8); else the decoded values are rounded or quantised.
   /// Errors are WeightReader's.
-  Status Pack(const LinearJob& job, int64_t first, int64_t count, std::byte* values, std::byte* scales);
+  Status Pack(const PackJob& job, int64_t first, int64_t count, std::byte* values, std::byte* scales);
 
  private:
-  Status PackStored(const LinearJob& job, int64_t panel, std::byte* values, std::byte* scales);
+  Status PackStored(const PackJob& job, int64_t panel, std::byte* values, std::byte* scales);
   template <typename Code>
-  Status PackCodes(const LinearJob& job, int64_t panel, std::byte* values);
+  Status PackCodes(const PackJob& job, int64_t panel, std::byte* values);
   void ReleaseRows(const LinearSource& source, int64_t first, int64_t count);
-  Status PackTransposed(const LinearJob& job, std::byte* values, std::byte* scales);
+  Status PackTransposed(const PackJob& job, std::byte* values, std::byte* scales);
   /// Packs one panel from floats. rows: [row_count][target.in].
   void PackFloats(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count,
                   std::byte* values, std::byte* scales);

@@ -57,7 +57,7 @@ class PlanBuilder {
 
   Status Linear(const std::string& name, int64_t out, int64_t in, LinearRole role, LinearWeight& target,
                 bool counted = true);
-  void AddLinear(const LinearJob& job, const LinearWeight& format, bool counted);
+  void AddLinear(const PackJob& job, const LinearWeight& format, bool counted);
   Status Vector(const std::string& name, int64_t width, const float*& target);
   Place Take(int64_t bytes);
 
@@ -74,7 +74,7 @@ Place PlanBuilder::Take(int64_t bytes) {
   return place;
 }
 
-void PlanBuilder::AddLinear(const LinearJob& job, const LinearWeight& format, bool counted) {
+void PlanBuilder::AddLinear(const PackJob& job, const LinearWeight& format, bool counted) {
   *job.target = format;
   const Place values = Take(format.values_bytes());
   plan_.linears.push_back({job, values, Take(format.scale_count() > 0 ? format.scales_bytes() : 0), counted});
@@ -82,7 +82,7 @@ void PlanBuilder::AddLinear(const LinearJob& job, const LinearWeight& format, bo
 
 Status PlanBuilder::Linear(const std::string& name, int64_t out, int64_t in, LinearRole role,
                            LinearWeight& target, bool counted) {
-  LinearJob job;
+  PackJob job;
   ASSIGN_OR_RETURN(job.source, FindLinear(checkpoint_, config_.quantization, name, out, in));
   job.target = &target;
   AddLinear(job, ChooseFormat(job.source, role, out, in, options_), counted);
@@ -160,7 +160,7 @@ Status PlanBuilder::Attention(const std::string& prefix, MlaWeights& attention) 
 Status PlanBuilder::KeyValueUp(const std::string& name, MlaWeights& attention) {
   const int64_t heads = config_.num_attention_heads, c = config_.kv_lora_rank;
   const int64_t n = config_.qk_nope_head_dim, v = config_.v_head_dim;
-  LinearJob job;
+  PackJob job;
   ASSIGN_OR_RETURN(job.source, FindLinear(checkpoint_, config_.quantization, name, heads * (n + v), c));
   const auto format = [&](LinearRole role, int64_t out, int64_t in) {
     return ChooseFormat(job.source, role, out, in, options_);

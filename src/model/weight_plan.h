@@ -22,7 +22,7 @@ struct Place {
 
 struct WeightPlan {
   struct Linear {
-    LinearJob job;
+    PackJob job;
     Place values, scales;
     bool counted = true;  // false: another job reads the same bytes, and reports them
   };

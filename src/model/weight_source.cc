@@ -4,12 +4,11 @@
 #include <initializer_list>
 #include <vector>
 
+#include "base/rounding.h"
 #include "model/compressed_tensors.h"
 
 namespace hadal {
 namespace {
-
-int64_t CeilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
 Status CheckShape(const Checkpoint& checkpoint, const TensorInfo& tensor, std::span<const int64_t> wanted) {
   if (std::equal(tensor.shape.begin(), tensor.shape.end(), wanted.begin(), wanted.end())) return {};

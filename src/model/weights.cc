@@ -32,7 +32,7 @@ struct Task {
 
 void AddLinearTasks(const WeightPlan& plan, size_t index, std::vector<Task>& tasks) {
   const WeightPlan::Linear& linear = plan.linears[index];
-  const LinearJob& job = linear.job;
+  const PackJob& job = linear.job;
   const LinearWeight& w = *job.target;
   const TensorInfo& tensor = *job.source.values;
   const int64_t panels = w.panel_count();

@@ -13,7 +13,7 @@ RotaryTable<T>::RotaryTable(const RopeConfig& rope, int64_t rope_dim, int64_t po
     : half(rope_dim / 2), positions(positions) {
   if (half == 0) return;
   if constexpr (std::is_same_v<T, float>) {
-    hadal::RopeTable table(rope, rope_dim, positions);
+    RopeAngles table(rope, rope_dim, positions);
     cos = std::move(table.cos);
     sin = std::move(table.sin);
   } else {

@@ -49,7 +49,7 @@ TEST(Rope, GradientsPrecisionAndThreads) { ASSERT_NO_FATAL_FAILURE(OpChecks(Rope
 TEST(Rope, ForwardIsWhatServingComputesBitForBit) {
   const RopeOp op;
   const OpResult<float> got = OpChecks(op).Run<float>(2, Compute::kF32);
-  const RopeTable served(Yarn(), 6, kPositions);
+  const RopeAngles served(Yarn(), 6, kPositions);
   std::vector<float> want = Cast<float>(op.inputs()[0]);
   const std::vector<int32_t> positions = op.positions();
   for (int64_t t = 0; t < op.tokens; ++t)
