@@ -2,13 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <vector>
+#include <utility>
 
 namespace hadal {
 namespace {
 
 constexpr int64_t kMinute = 60, kDay = 86400;
 constexpr size_t kMaxCallers = 100'000;
+// What a database that is away for long may leave uncounted: beyond it, use is forgotten.
+constexpr size_t kMaxRecorded = 65'536;
 
 /// What the caller would have used, against its limit. `left`: seconds until the window ends.
 Status CheckLimit(const char* what, int64_t used, int64_t asked, int64_t limit, int64_t left,
@@ -36,43 +38,86 @@ Quotas::~Quotas() {
   (void)Flush();
 }
 
-Status Quotas::Roll(const std::string& subject, Window& window, int64_t now, bool first) {
-  const int64_t start = now / window.seconds * window.seconds;
-  if (!first && start == window.start) return {};
-  window.start = start;
-  window.used = {};
-  window.dirty = false;
-  if (!first) return {};
-  ASSIGN_OR_RETURN(window.used, db_.FindUsage(subject, window.seconds, start));
-  return {};
+/// The caller as the database has it. Waits for the disk: not under mutex_.
+Result<Quotas::Caller> Quotas::Load(const std::string& subject, int64_t now) {
+  Caller caller;
+  caller.last_seen = now;
+  ASSIGN_OR_RETURN(caller.limits, db_.FindQuota(subject));
+  caller.minute.seconds = kMinute;
+  caller.day.seconds = kDay;
+  for (Window* window : {&caller.minute, &caller.day}) {
+    window->start = now / window->seconds * window->seconds;
+    ASSIGN_OR_RETURN(window->used, db_.FindUsage(subject, window->seconds, window->start));
+  }
+  return caller;
 }
 
-Result<Quotas::Caller*> Quotas::Find(const std::string& subject, int64_t now) {
-  auto found = callers_.find(subject);
-  const bool first = found == callers_.end();
-  if (first) {
-    if (callers_.size() >= kMaxCallers) return ResourceExhausted("too many callers have quotas at once");
-    Caller caller;
-    ASSIGN_OR_RETURN(caller.limits, db_.FindQuota(subject));
-    caller.minute.seconds = kMinute;
-    caller.day.seconds = kDay;
-    RETURN_IF_ERROR(Roll(subject, caller.minute, now, true));
-    RETURN_IF_ERROR(Roll(subject, caller.day, now, true));
-    found = callers_.emplace(subject, caller).first;
+/// Takes a loaded caller in, unless another thread was faster, and what was recorded of it.
+Quotas::Caller& Quotas::AdoptLocked(const std::string& subject, const Caller& loaded) {
+  Caller& caller = callers_.try_emplace(subject, loaded).first->second;
+  std::erase_if(unmerged_, [&](const Recorded& recorded) {
+    if (recorded.subject != subject) return false;
+    caller.Use(recorded);
+    return true;
+  });
+  return caller;
+}
+
+/// A new window begins with nothing used.
+void Quotas::Caller::Roll(int64_t now) {
+  for (Window* window : {&minute, &day}) {
+    const int64_t start = now / window->seconds * window->seconds;
+    if (start == window->start) continue;
+    window->start = start;
+    window->used = {};
+    window->dirty = false;
   }
-  Caller& caller = found->second;
-  caller.last_seen = now;
-  RETURN_IF_ERROR(Roll(subject, caller.minute, now, false));
-  RETURN_IF_ERROR(Roll(subject, caller.day, now, false));
-  return &caller;
+}
+
+/// Counts for the windows of its time; one that has ended limits nothing any more.
+void Quotas::Caller::Use(const Recorded& recorded) {
+  Roll(std::max(recorded.at, last_seen));
+  last_seen = std::max(recorded.at, last_seen);
+  for (Window* window : {&minute, &day}) {
+    if (recorded.at < window->start) continue;
+    window->used.tokens += recorded.tokens;
+    window->dirty = true;
+  }
+}
+
+void Quotas::MergeRecordedLocked() {
+  std::vector<Recorded> taken;
+  {
+    const std::lock_guard lock(recorded_mutex_);
+    taken.swap(recorded_);
+  }
+  for (Recorded& recorded : taken) {
+    const auto found = callers_.find(recorded.subject);
+    if (found != callers_.end()) {
+      found->second.Use(recorded);
+    } else if (unmerged_.size() < kMaxRecorded) {
+      unmerged_.push_back(std::move(recorded));
+    }
+  }
 }
 
 Status Quotas::Charge(const Identity& identity, int64_t requests, int64_t tokens, int64_t* retry_after) {
   if (requests < 0 || tokens < 0)
     return InvalidArgument("a quota is charged with {} requests, {} tokens", requests, tokens);
+  std::unique_lock lock(mutex_);
+  const auto found = callers_.find(identity.subject);
+  Caller* caller = found == callers_.end() ? nullptr : &found->second;
+  if (caller == nullptr) {
+    if (callers_.size() >= kMaxCallers) return Unavailable("too many callers have quotas at once");
+    lock.unlock();
+    ASSIGN_OR_RETURN(const Caller loaded, Load(identity.subject, now_()));
+    lock.lock();
+    caller = &AdoptLocked(identity.subject, loaded);
+  }
   const int64_t now = now_();
-  const std::lock_guard lock(mutex_);
-  ASSIGN_OR_RETURN(Caller* const caller, Find(identity.subject, now));
+  MergeRecordedLocked();
+  caller->Roll(now);
+  caller->last_seen = now;
   const QuotaLimits& limits = caller->limits;
   const QuotaUsage &minute = caller->minute.used, &day = caller->day.used;
   const int64_t minute_left = kMinute - now % kMinute, day_left = kDay - now % kDay;
@@ -95,30 +140,63 @@ Status Quotas::Charge(const Identity& identity, int64_t requests, int64_t tokens
 }
 
 void Quotas::Record(const Identity& identity, int64_t tokens) {
-  const std::lock_guard lock(mutex_);
-  const Result<Caller*> caller = Find(identity.subject, now_());
-  if (!caller) return;  // the database is away: the request itself was let in before
-  for (Window* window : {&(*caller)->minute, &(*caller)->day}) {
-    window->used.tokens += tokens;
-    window->dirty = true;
+  Recorded recorded{identity.subject, tokens, now_()};
+  const std::lock_guard lock(recorded_mutex_);
+  if (recorded_.size() < kMaxRecorded) recorded_.push_back(std::move(recorded));
+}
+
+/// Loads the callers whose use was recorded while they were not known, so that it counts.
+Status Quotas::LoadRecorded() {
+  std::vector<std::string> subjects;
+  {
+    const std::lock_guard lock(mutex_);
+    MergeRecordedLocked();
+    for (const Recorded& recorded : unmerged_) subjects.push_back(recorded.subject);
   }
+  std::ranges::sort(subjects);
+  subjects.erase(std::ranges::unique(subjects).begin(), subjects.end());
+  for (const std::string& subject : subjects) {
+    ASSIGN_OR_RETURN(const Caller loaded, Load(subject, now_()));
+    const std::lock_guard lock(mutex_);
+    // Beyond the limit they wait until others have been forgotten.
+    if (callers_.size() < kMaxCallers || callers_.contains(subject)) AdoptLocked(subject, loaded);
+  }
+  return {};
+}
+
+/// What is to be written; it counts as written from here on.
+std::vector<StateDb::UsageRecord> Quotas::TakeDirtyLocked() {
+  std::vector<StateDb::UsageRecord> records;
+  for (auto& [subject, caller] : callers_) {
+    for (Window* window : {&caller.minute, &caller.day}) {
+      if (std::exchange(window->dirty, false))
+        records.push_back({subject, window->seconds, window->start, window->used});
+    }
+  }
+  return records;
 }
 
 Status Quotas::Flush() {
+  const std::lock_guard flush(flush_mutex_);
+  const Status loaded = LoadRecorded();
   std::vector<StateDb::UsageRecord> written;
   std::vector<std::string> subjects;
   {
     const std::lock_guard lock(mutex_);
-    for (auto& [subject, caller] : callers_) {
-      subjects.push_back(subject);
-      for (Window* window : {&caller.minute, &caller.day}) {
-        if (window->dirty) written.push_back({subject, window->seconds, window->start, window->used});
-        window->dirty = false;
-      }
-    }
+    written = TakeDirtyLocked();
+    for (const auto& [subject, caller] : callers_) subjects.push_back(subject);
   }
   // Without the lock: requests go on while the disk is busy.
-  RETURN_IF_ERROR(db_.SetUsage(written));
+  if (const Status done = db_.SetUsage(written); !done) {
+    const std::lock_guard lock(mutex_);
+    for (const StateDb::UsageRecord& record : written) {
+      const auto found = callers_.find(record.subject);  // there: only Flush forgets callers
+      Window& window = record.window == kMinute ? found->second.minute : found->second.day;
+      if (window.start == record.start) window.dirty = true;
+    }
+    return done;
+  }
+  RETURN_IF_ERROR(loaded);
   std::map<std::string, QuotaLimits> limits;
   for (const std::string& subject : subjects) {
     ASSIGN_OR_RETURN(limits[subject], db_.FindQuota(subject));

@@ -194,5 +194,40 @@ TEST_F(QuotaTest, LimitsChangeAndOthersAreFree) {
   EXPECT_FALSE(quotas_->Charge(other, 1, 0).has_value()) << "the quota of all others";
 }
 
+TEST_F(QuotaTest, NothingWaitsForADatabaseThatAnotherHoldsLocked) {
+  Must(quotas_->Charge(app_, 1, 0));
+  Database other = Must(Database::Open(temp_.path() / "hadal.db"));
+  Must(other.Execute("BEGIN IMMEDIATE"));
+  std::atomic<bool> flushed = false;
+  std::thread flusher([&] {
+    (void)quotas_->Flush();
+    flushed = true;
+  });
+  // Were any of these to wait for the database, then until Flush has given up and let it go.
+  for (int i = 0; i < 2000; ++i) quotas_->Record({fmt::format("user:u{}", i), "", {}}, 1);
+  quotas_->Record(app_, 60);
+  EXPECT_TRUE(quotas_->Charge(app_, 0, 40).has_value());
+  EXPECT_FALSE(quotas_->Charge(app_, 0, 1).has_value()) << "what was recorded counts";
+  EXPECT_FALSE(flushed);
+  Must(other.Execute("ROLLBACK"));
+  flusher.join();
+  Must(quotas_->Flush());
+  EXPECT_EQ(Must(db_->FindUsage("user:u1999", 86400, 86400 * 1000)).tokens, 1);
+}
+
+TEST_F(QuotaTest, CountsOutlastADatabaseThatFails) {
+  Database other = Must(Database::Open(temp_.path() / "hadal.db"));
+  Must(other.Execute("CREATE TRIGGER broken BEFORE INSERT ON usage BEGIN SELECT RAISE(ABORT, 'broken'); END"));
+  Must(quotas_->Charge(app_, 2, 30));
+  EXPECT_FALSE(quotas_->Flush().has_value());
+  now_ += 600;
+  EXPECT_FALSE(quotas_->Flush().has_value()) << "the counts are still to be written";
+  Must(other.Execute("DROP TRIGGER broken"));
+  Must(quotas_->Flush());
+  const QuotaUsage day = Must(db_->FindUsage("client:app", 86400, 86400 * 1000));
+  EXPECT_EQ(day.requests, 2);
+  EXPECT_EQ(day.tokens, 30);
+}
+
 }  // namespace
 }  // namespace hadal
