@@ -110,9 +110,11 @@ Status Quotas::Charge(const Identity& identity, int64_t requests, int64_t tokens
   if (caller == nullptr) {
     if (callers_.size() >= kMaxCallers) return Unavailable("too many callers have quotas at once");
     lock.unlock();
-    ASSIGN_OR_RETURN(const Caller loaded, Load(identity.subject, now_()));
+    const Result<Caller> loaded = Load(identity.subject, now_());
+    // One code whatever failed: a full disk must not pass for a quota that is used up.
+    if (!loaded) return Unavailable("the caller's quota cannot be read: {}", loaded.error().message);
     lock.lock();
-    caller = &AdoptLocked(identity.subject, loaded);
+    caller = &AdoptLocked(identity.subject, *loaded);
   }
   const int64_t now = now_();
   MergeRecordedLocked();

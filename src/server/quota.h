@@ -27,7 +27,7 @@ class Quotas {
 
   /// Counts `requests` and `tokens` for the caller, all or nothing: kResourceExhausted if a limit would be
   /// passed (HTTP 429), naming it; then `*retry_after` is the time until that window ends, in seconds. A caller that is
-  /// not known yet is read from the database first: its errors, and kUnavailable where too many callers are known.
+  /// not known yet is read from the database first: kUnavailable if it fails, or if too many callers are known.
   Status Charge(const Identity& identity, int64_t requests, int64_t tokens, int64_t* retry_after = nullptr);
   /// Counts what has been used already, beyond a limit too. Notes it and returns: the engine's thread calls this, and
   /// must not wait for the database. The next Charge of the caller sees it.

@@ -7,6 +7,7 @@
 #include "server/api/json_writer.h"
 #include "server/auth_types.h"
 #include "server/http_response.h"
+#include "server/http_status.h"
 #include "server/openai/routes.h"
 #include "server/service.h"
 
@@ -74,9 +75,13 @@ Route Service::WaitingRoute(Route route, size_t index) {
       return;
     }
     int64_t retry_after = 1;
-    if (request.identity && !access_->quotas().Charge(*request.identity, 1, 0, &retry_after)) {
-      SendRefusal(*writer, refusal, 429, std::to_string(retry_after), "the caller's quota is used up",
-                  "quota_exceeded");
+    Status charged;
+    if (request.identity) charged = access_->quotas().Charge(*request.identity, 1, 0, &retry_after);
+    if (!charged) {
+      const bool used_up = charged.error().code == Code::kResourceExhausted;
+      SendRefusal(*writer, refusal, HttpStatus(charged.error().code), std::to_string(retry_after),
+                  used_up ? "the caller's quota is used up" : "the caller's quota cannot be read; try again",
+                  used_up ? "quota_exceeded" : "quota_unavailable");
       return;
     }
     handlers_[index](request, std::move(writer));
@@ -123,6 +128,10 @@ void Service::AnswerReady(ResponseWriter& writer) const {
 }
 
 void Service::AnswerMetrics(ResponseWriter& writer) {
+  if (!listening_) {
+    writer.Send(503, {{"retry-after", kLoadingRetrySeconds}}, "");
+    return;
+  }
   Metrics::Snapshot snapshot;
   snapshot.loaded = serving_;
   snapshot.loop = LoopNow();

@@ -117,6 +117,45 @@ TEST_F(ServiceTest, EndsAtOnceWhileLoading) {
   EXPECT_FALSE(Client(port_).connected());
 }
 
+TEST_F(ServiceTest, DrainWaitsForSlowReadersOfFinishedResponses) {
+  ServiceOptions options = Options();
+  options.server.send_buffer_bytes = 4096;
+  Start(std::move(options));
+  Client slow(port_, {.trust = state_.path() / "ca.crt", .receive_buffer = 2048});
+  // The response is longer than what the kernel holds of it.
+  slow.Send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + Token("metrics") + "\r\n\r\n");
+  ASSERT_TRUE(slow.ReadUntil("HTTP/1.1 200"));
+  std::atomic<bool> drained{false};
+  std::thread draining([&] {
+    service_->Drain(60s);
+    drained = true;
+  });
+  EXPECT_FALSE(Eventually([&] { return drained.load(); }, 1s)) << "the limit is 60 s, and somebody reads";
+  const Reply reply = slow.ReadReply();
+  draining.join();
+  EXPECT_TRUE(reply.complete);
+  EXPECT_GT(reply.body.size(), size_t{16384});
+}
+
+TEST_F(ServiceTest, EndsWhileItsMetricsAreAsked) {
+  for (int round = 0; round < 5; ++round) {
+    Start(Options());
+    const std::string ask =
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + Token("metrics") + "\r\n\r\n";
+    std::atomic<int> answered{0};
+    std::vector<std::thread> askers;
+    for (int i = 0; i < 4; ++i) {
+      askers.emplace_back([&] {
+        Client client(port_, {.trust = state_.path() / "ca.crt"});
+        while (client.Ask(ask).status == 200) ++answered;
+      });
+    }
+    EXPECT_TRUE(Eventually([&] { return answered > 20; }));
+    service_.reset();  // handlers are at work
+    for (std::thread& asker : askers) asker.join();
+  }
+}
+
 TEST_F(ServiceTest, RenewsItsCertificateWhileItRuns) {
   ServiceOptions options = Options();
   options.certificate_seconds = 3;
@@ -124,9 +163,14 @@ TEST_F(ServiceTest, RenewsItsCertificateWhileItRuns) {
   Start(std::move(options));
   EXPECT_TRUE(service_->made_certificate());
   Client old(port_, {.trust = state_.path() / "ca.crt"});
-  const std::string first = Must(DescribeCertificate(state_.path() / "server.crt")).sha256;
+  const std::string first = old.PeerSerial();
+  ASSERT_NE(first, "");
   ASSERT_TRUE(Eventually(
-      [&] { return Must(DescribeCertificate(state_.path() / "server.crt")).sha256 != first; }, 20s));
+      [&] {
+        const Client fresh(port_, {.trust = state_.path() / "ca.crt"});
+        return fresh.connected() && fresh.PeerSerial() != first;
+      },
+      20s));
   EXPECT_EQ(old.Ask(Get("/livez")).status, 200);
   EXPECT_EQ(Ask("GET", "/livez").status, 200);
 }
@@ -151,6 +195,23 @@ TEST_F(ServiceTest, TakesTheOperatorsCertificateAndAsksForClients) {
             0);  // without a certificate
   pki.Install(pki.Issue({.name = "renewed"}));
   EXPECT_TRUE(Eventually([&] { return name() == "renewed"; }));
+}
+
+TEST_F(ServiceTest, TooManyRequestsIsSaidOnlyWhereALimitWasPassed) {
+  Start(Options());
+  Load();
+  const std::string token = Token("infer");
+  Database other = Must(Database::Open(state_.path() / "hadal.db"));
+  Must(other.Execute("ALTER TABLE quotas RENAME TO hidden"));
+  const Reply failed = Ask("GET", "/v1/models", token);
+  EXPECT_EQ(failed.status, 503) << failed.body;
+  EXPECT_EQ(failed.Header("retry-after"), "1");
+  Must(other.Execute("ALTER TABLE hidden RENAME TO quotas"));
+  Must(Must(StateDb::Open(state_.path()))->SetQuota("client:app", {.requests_per_day = 1}));
+  EXPECT_EQ(Ask("GET", "/v1/models", token).status, 200);
+  const Reply refused = Ask("GET", "/v1/models", token);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(json::parse(refused.body)["error"]["code"], "quota_exceeded");
 }
 
 TEST_F(ServiceTest, RefusalsAreInTheAuditLog) {

@@ -88,12 +88,14 @@ class Call : public std::enable_shared_from_this<Call> {
     int64_t calls = 0;       // tool calls so far
     bool done = false;
     bool noted = false;  // its prompt, for the access log
+    bool prompt_charged = false;  // of the prompt's first choice, for all of them
   };
 
   ApiStatus MakeChoices();
   GenerationRequest RequestFor(size_t index);
   void Begin();
   void Deliver(size_t index, const TokenEvent& event, const Usage& usage);
+  void ReportCost(size_t index, const Usage& usage);
   void TakeToken(Choice& choice, const TokenEvent& event);
   void TakeText(Choice& choice, OutputParser::Delta delta);
   void Finish(size_t index, Ending ending);
@@ -200,12 +202,7 @@ void Call::Begin() {
 void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
   const std::lock_guard lock(mutex_);
   Choice& choice = choices_[index];
-  if (event.finished && api_.on_usage) {
-    // As the response has it: a prompt is counted once, however many choices it has.
-    Usage cost = usage;
-    if (index % plan_.options.n != 0) cost.prompt = cost.cached = 0;
-    api_.on_usage(plan_.identity.get(), cost);
-  }
+  if (event.finished && api_.on_usage) ReportCost(index, usage);
   NoteToken(index, event, usage);
   if (closed_ && event.finished && !choice.done) NoteFinish(Word(event.reason, choice.calls > 0));
   if (closed_ || choice.done) return;
@@ -227,6 +224,16 @@ void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
     return Fail(ApiError(503, "the server is shutting down and ended the request; try another, or later"));
   TakeText(choice, choice.text.Finish());
   Finish(index, EndingFor(event.reason, choice.calls > 0));
+}
+
+/// A prompt is counted once, with the first of its choices that ends after it was started: a request that never ran
+/// has cost nothing.
+void Call::ReportCost(size_t index, const Usage& usage) {
+  Usage cost = usage;
+  const bool started = usage.generated > 0 || usage.queue_seconds > 0;
+  bool& charged = choices_[index - index % static_cast<size_t>(plan_.options.n)].prompt_charged;
+  if (!started || std::exchange(charged, true)) cost.prompt = cost.cached = 0;
+  api_.on_usage(plan_.identity.get(), cost);
 }
 
 void Call::TakeToken(Choice& choice, const TokenEvent& event) {

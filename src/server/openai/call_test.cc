@@ -159,6 +159,22 @@ TEST(Call, CostsAreReportedOnceAChoiceAndThePromptWithTheFirst) {
   EXPECT_EQ(costs, (std::vector<std::pair<bool, int64_t>>{{true, 2}, {false, 2}}));
 }
 
+TEST(Call, APromptThatNeverRanCostsNothing) {
+  Api api;
+  std::vector<std::pair<bool, int64_t>> costs;
+  api.context.on_usage = [&](const Identity*, const Usage& usage) {
+    costs.emplace_back(usage.prompt > 0, usage.generated);
+  };
+  api.Chat(Hello(R"(, "n": 3)"));
+  api.backend.End(0, FinishReason::kCancelled);  // while it waited
+  EXPECT_EQ(costs.back(), std::pair(false, int64_t{0}));
+  api.backend.usages[1].queue_seconds = 0.1;
+  api.backend.End(1, FinishReason::kCancelled);  // in its prompt
+  EXPECT_EQ(costs.back(), std::pair(true, int64_t{0}));
+  api.backend.Play(2, {5});
+  EXPECT_EQ(costs.back(), std::pair(false, int64_t{1})) << "the prompt counts once";
+}
+
 TEST(Call, LargeBodiesRunElsewhere) {
   Api api;
   std::vector<std::function<void()>> tasks;
