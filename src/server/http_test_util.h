@@ -201,6 +201,18 @@ class Client {
     return name;
   }
 
+  /// In hexadecimal digits; "" without a certificate.
+  std::string PeerSerial() const {
+    X509* certificate = SSL_get0_peer_certificate(ssl_);
+    if (certificate == nullptr) return "";
+    BIGNUM* number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nullptr);
+    char* digits = BN_bn2hex(number);
+    const std::string serial = digits;
+    OPENSSL_free(digits);
+    BN_free(number);
+    return serial;
+  }
+
   void Close() {
     if (ssl_) SSL_free(ssl_);
     if (context_) SSL_CTX_free(context_);

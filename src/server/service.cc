@@ -1,5 +1,7 @@
 #include "server/service.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "kernels/limits.h"
 #include "model/config.h"
@@ -45,6 +47,7 @@ Result<std::unique_ptr<Service>> Service::Start(ServiceOptions options) {
   };
   ASSIGN_OR_RETURN(service->server_,
                    HttpServer::Start(own.server, service->Routes(), &service->access_->authorizer()));
+  service->listening_ = true;
   service->StartKeeper();
   return service;
 }
@@ -58,6 +61,8 @@ Result<std::unique_ptr<Service>> Service::Start(std::unique_ptr<Engine> engine, 
 Service::~Service() {
   // Handlers use everything else, so the server goes first; requests it started end with the loop.
   keeper_.reset();
+  // Handlers read server_ until its threads have ended; reset() clears the pointer before that.
+  if (server_) server_->Stop(std::chrono::milliseconds(0));
   server_.reset();
   tasks_.reset();
   loop_.reset();
@@ -142,9 +147,13 @@ Status Service::Serve(std::unique_ptr<Engine> engine, LoopOptions loop, Sampling
 }
 
 void Service::Drain(std::chrono::milliseconds limit) {
+  using std::chrono::milliseconds, std::chrono::steady_clock;
+  const auto end = steady_clock::now() + limit;
   readiness_.Drain();
   if (serving_) loop_->Drain(limit);
-  server_->Stop(kCloseTime);
+  // Responses whose requests have ended may still be on their way to slow readers.
+  const auto left = std::chrono::duration_cast<milliseconds>(end - steady_clock::now());
+  server_->Stop(std::max<milliseconds>(left, kCloseTime));
 }
 
 Status Service::ReloadCertificate() {

@@ -72,7 +72,8 @@ class Service {
   /// Whether Start made a certificate (the first start, or one that had run out).
   bool made_certificate() const { return made_certificate_; }
 
-  /// Not ready from now on; running requests get `limit` to finish, then everything is closed.
+  /// Not ready from now on; running requests get `limit` to finish and their responses to be read
+  /// (which gets half a second at least), then everything is closed.
   void Drain(std::chrono::milliseconds limit);
   /// Renews the server certificate where it must be, and takes new files into use.
   Status ReloadCertificate();
@@ -109,6 +110,7 @@ class Service {
   std::vector<Handler> handlers_;  // of the API's routes, in the order of ApiRoutes
 
   std::unique_ptr<HttpServer> server_;
+  std::atomic<bool> listening_{false};  // server_ is set: it serves before Start has it
   std::unique_ptr<CertificateKeeper> keeper_;
 };
 
