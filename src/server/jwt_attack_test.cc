@@ -205,6 +205,7 @@ TEST_F(JwtAttack, J40IdTokenAsAccessToken) {
   ExpectInvalid(WithClaims([](json& c) { c["token_use"] = "refresh"; }), "not an access token");
   ExpectInvalid(WithClaims([](json& c) { c.erase("token_use"); }), "not an access token");
   ExpectInvalid(WithClaims([](json& c) { c["nonce"] = "n"; }), "not an access token");
+  ExpectInvalid(WithClaims([](json& c) { c["auth_time"] = 1; }), "not an access token");
   const IssuedTokens login = Must(
       issuer_->Issue({.subject = "client:app", .client = "app", .scopes = "infer", .refresh = true}, now_));
   ExpectInvalid(login.refresh, "three parts");
@@ -369,7 +370,7 @@ TEST_F(OutsideAttack, J23AlgAndCurveMismatch) {
 }
 TEST_F(OutsideAttack, J41UnknownKidFlood) {
   const PkeyPtr key = Must(NewKey(false));
-  const int64_t loads = outside_->loads();
+  const int64_t loads = outside_->stats().loads;
   const std::string token = Token(key.get(), "ES256", "no-such-key");
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < 2000; ++i) {
@@ -378,7 +379,7 @@ TEST_F(OutsideAttack, J41UnknownKidFlood) {
     ASSERT_EQ(identity.error().error, "invalid_token");
   }
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
-  EXPECT_EQ(outside_->loads(), loads) << "an unknown kid must not make the keys be fetched again";
+  EXPECT_EQ(outside_->stats().loads, loads) << "an unknown kid must not make the keys be fetched again";
   ExpectOutsideGood();
 }
 TEST_F(OutsideAttack, J42JwksFetchFailed) {

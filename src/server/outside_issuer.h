@@ -64,7 +64,6 @@ class OutsideIssuer {
   };
   Stats stats() const;
   /// Reads of the file, or fetches, so far.
-  int64_t loads() const { return stats().loads; }
 
  private:
   explicit OutsideIssuer(OutsideIssuerOptions options) : options_(std::move(options)) {}

@@ -201,7 +201,7 @@ TEST_F(OutsideIssuerTest, AFloodOfUnknownKeysFetchesNothingMore) {
   OpenGood(options);
   const std::string token = Sign(Header("no-such-key"), Claims());
   for (int i = 0; i < 2000; ++i) ASSERT_EQ(StatusOf(token), 401);
-  EXPECT_EQ(outside_->loads(), 1);
+  EXPECT_EQ(outside_->stats().loads, 1);
   EXPECT_EQ(asked_, 1);
   ExpectGood(GoodOutside());
 }
@@ -229,8 +229,8 @@ TEST_F(OutsideIssuerTest, KeysStayWhenTheProviderGoesAway) {
   EXPECT_EQ(outside_->stats().keys, 1u);
   EXPECT_NE(Warnings().find("those known stay in use"), std::string::npos);
   StartProvider(address);
-  const int64_t failures = outside_->stats().failures, loads = outside_->loads();
-  EXPECT_TRUE(Eventually([&] { return outside_->loads() - loads > outside_->stats().failures - failures; }));
+  const int64_t failures = outside_->stats().failures, loads = outside_->stats().loads;
+  EXPECT_TRUE(Eventually([&] { return outside_->stats().loads - loads > outside_->stats().failures - failures; }));
 }
 
 TEST_F(OutsideIssuerTest, AProviderThatStallsHoldsUpNothing) {
@@ -347,6 +347,19 @@ TEST_F(OutsideIssuerTest, ScopesAreTakenFromTheClaimAndWithinWhatTheIssuerMayGiv
   EXPECT_EQ(StatusOf(GoodOutside()), 403);     // scope is not the claim
 }
 
+TEST_F(OutsideIssuerTest, AccessTokensMaySayWhenTheUserLoggedIn) {
+  OutsideIssuerOptions options = Options();
+  options.plain_type = true;
+  OpenGood(options);
+  json claims = Claims();
+  claims["auth_time"] = now_ - 10;
+  EXPECT_EQ(StatusOf(Sign(Header("rsa"), claims)), 200);
+  const json plain = {{"alg", "RS256"}, {"kid", "rsa"}, {"typ", "JWT"}};
+  EXPECT_EQ(StatusOf(Sign(plain, claims)), 401);  // an ID token has it, too
+  claims["typ"] = "Bearer";
+  EXPECT_EQ(StatusOf(Sign(plain, claims)), 200);
+}
+
 TEST_F(OutsideIssuerTest, TypJwtOnlyWhereItIsAllowed) {
   OpenGood(Options());
   const json plain = {{"alg", "RS256"}, {"kid", "rsa"}, {"typ", "JWT"}};
@@ -446,7 +459,7 @@ TEST_F(OutsideIssuerTest, EveryAttackOnATokenIsRefusedAndAGoodOnePassesAfterward
     EXPECT_EQ(identity.error().error, malformed ? "invalid_request" : "invalid_token");
     EXPECT_EQ(StatusOf(good), 200);
   }
-  EXPECT_LE(outside_->loads(), 200);  // unknown kids asked for keys, no more often than `retry` allows
+  EXPECT_LE(outside_->stats().loads, 200);  // unknown kids asked for keys, no more often than `retry` allows
   ExpectGood(Good());
 }
 
