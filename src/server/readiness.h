@@ -19,7 +19,6 @@ class Readiness {
   /// their contents.)
   void Loaded(uint64_t bytes);
   void Drain() { draining_ = true; }
-  bool draining() const { return draining_; }
 
   struct Report {
     bool ready = false;
