@@ -8,9 +8,10 @@ namespace {
 double Milliseconds(std::chrono::nanoseconds d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
 LogLevel LevelOf(const AccessRecord& record) {
-  if (record.status >= 500) return LogLevel::kError;
-  if (!record.completed) return LogLevel::kWarn;
   const bool probe = record.route == "/livez" || record.route == "/readyz" || record.route == "/metrics";
+  // A probe's 503 says that the service is not ready; nothing has failed.
+  if (record.status >= 500 && !(probe && record.status == 503)) return LogLevel::kError;
+  if (!record.completed) return LogLevel::kWarn;
   return probe && record.status == 200 ? LogLevel::kDebug : LogLevel::kInfo;
 }
 

@@ -99,13 +99,17 @@ TEST_F(AccessLogTest, LevelsKeepProbesApartFromTrouble) {
   left.completed = false;
   LogAccess(*log_, left);
   LogAccess(*log_, Answered("", 404));
+  LogAccess(*log_, Answered("/readyz", 500));
+  LogAccess(*log_, Answered("/v1/completions", 503));
   const auto lines = Lines();
-  ASSERT_EQ(lines.size(), 4u);
+  ASSERT_EQ(lines.size(), 6u);
   EXPECT_EQ(lines[0]["level"], "debug");
-  EXPECT_EQ(lines[1]["level"], "error");
+  EXPECT_EQ(lines[1]["level"], "info");
   EXPECT_EQ(lines[2]["level"], "warn");
   EXPECT_EQ(lines[3]["level"], "info");
   EXPECT_EQ(lines[3]["route"], "none");
+  EXPECT_EQ(lines[4]["level"], "error");
+  EXPECT_EQ(lines[5]["level"], "error");
 }
 
 TEST_F(AccessLogTest, WhatAClientSendsIsNeitherForgedNorLeakedIntoTheLog) {
