@@ -60,10 +60,11 @@ class TreeBuilder final : public YAML::EventHandler {
     const char quote = line.empty() ? '\0' : line.front();
     if (quote != '"' && quote != '\'') return true;  // a block of text
     for (size_t at = 1; at < line.size(); ++at) {
-      if (quote == '"' && line[at] == '\\')
+      const bool doubled = quote == '\'' && line.substr(at).starts_with("''");
+      if (doubled || (quote == '"' && line[at] == '\\'))
         ++at;
       else if (line[at] == quote)
-        return true;  // of '' in a text in ' the first half already
+        return true;
     }
     return false;
   }

@@ -44,6 +44,7 @@ TEST(ConfigFile, TextsInQuotesAndBlocks) {
                 .text,
             "it's");
   EXPECT_EQ(Parse("a: 'it''s'\nb: \"q\\\"\\u00e9\" # c\n").items[1].text, "q\"\u00e9");
+  EXPECT_EQ(Parse("a: ''\nb: ''''\nc: 'x'''\n").items[2].text, "x'");
   EXPECT_EQ(Parse("a: |\n  x\n  y\nb: 1\n").items[0].text, "x\ny\n");
   EXPECT_EQ(Parse("s: {\u00e9: 'x', b: 'y'}\n").items[0].items[1].text, "y");
 }
@@ -81,7 +82,8 @@ TEST(ConfigFile, WhatMayMeanTwoThingsIsRefused) {
   EXPECT_THAT(Refused("a: 1\n b: 2\n"), HasSubstr("f.yaml:2"));
   // A forgotten quote must not swallow the lines behind it.
   for (const char* text :
-       {"a: \"x\n", "a: \"x\nb: 1\n", "a: 'x\nb: 'y'\n", "a: \"x\\\"\nb: 1\n", "a: \"x\n  y\"\n"})
+       {"a: \"x\n", "a: \"x\nb: 1\n", "a: 'x\nb: 'y'\n", "a: \"x\\\"\nb: 1\n", "a: \"x\n  y\"\n",
+        "a: 'it''s\nb: 1\n", "a: 'it''s\nb: 'y'\n", "a: 'x''\nb: 1\n"})
     EXPECT_THAT(Refused(text), HasSubstr("f.yaml:1: ")) << text;
   EXPECT_THAT(Refused("a: x\rb: y\n"), HasSubstr("control character"));
   EXPECT_THAT(Refused("a: \x01\n"), HasSubstr("control character"));
