@@ -3,12 +3,14 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cmath>
+#include <csignal>
 
 namespace hadal {
 namespace {
@@ -152,6 +154,11 @@ void Log::Write(LogLevel level, std::string_view event, std::span<const LogField
 }
 
 void Log::Main() {
+  // A pipe whose reader has gone costs lines and not the program.
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
   for (bool stop = false; !stop;) {
     {
       std::unique_lock lock(mutex_);

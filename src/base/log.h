@@ -42,7 +42,8 @@ std::string LogLine(LogFormat format, LogLevel level, std::string_view event, st
                     std::chrono::system_clock::time_point time);
 
 /// Never blocks its callers: what the file does not take in time waits in a buffer of `buffer_bytes`, and lines
-/// beyond that are dropped and counted; a line then tells how many. Thread-safe.
+/// beyond that are dropped and counted; a line then tells how many. A pipe whose reader has gone loses its lines
+/// and raises no signal. Thread-safe.
 class Log {
  public:
   struct Options {

@@ -59,7 +59,7 @@ class PipeTest : public testing::Test {
  protected:
   void SetUp() override { ASSERT_EQ(::pipe(ends_), 0); }
   void TearDown() override {
-    ::close(ends_[0]);
+    if (ends_[0] >= 0) ::close(ends_[0]);
     if (ends_[1] >= 0) ::close(ends_[1]);
   }
   Log::Options Options(size_t buffer_bytes) {
@@ -126,6 +126,12 @@ TEST_F(PipeTest, WhoReadsAgainIsToldHowManyLinesAreMissing) {
   }
   EXPECT_THAT(text, HasSubstr("warn log_lines_dropped lines="));
 }
+
+TEST_F(PipeTest, AReaderThatHasGoneLosesLinesAndEndsNothing) {
+  ::close(std::exchange(ends_[0], -1));
+  Log log(Options(4096));
+  for (int i = 0; i < 3; ++i) log.Write(LogLevel::kInfo, "line", {});
+}  // a SIGPIPE would end the test
 
 TEST(Log, NamesOfLevelsAndFormats) {
   EXPECT_EQ(*ParseLogLevel("debug"), LogLevel::kDebug);

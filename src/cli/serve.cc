@@ -159,6 +159,7 @@ Result<int> Serve(const ServeFlags& flags) {
   ForbidCoreDumps();
   const sigset_t signals = ServeSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);  // whoever reads the log or a connection may leave; the service stays
 
   ASSIGN_OR_RETURN(const Path folder, FindModelFolder(flags.engine.model));
   ASSIGN_OR_RETURN(const Path state, StateFolderOf(flags.state));

@@ -34,8 +34,12 @@ void ServeTest::Start() {
   arguments.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  for (const int fd : {STDOUT_FILENO, STDERR_FILENO})
-    posix_spawn_file_actions_addopen(&actions, fd, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
+    if (log_fd_ >= 0)
+      posix_spawn_file_actions_adddup2(&actions, log_fd_, fd);
+    else
+      posix_spawn_file_actions_addopen(&actions, fd, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  }
   ASSERT_EQ(posix_spawn(&pid_, HADAL_BINARY, &actions, nullptr, arguments.data(), environ), 0);
   posix_spawn_file_actions_destroy(&actions);
   // The file appears by rename, whole; until then the only other end is that the process dies.

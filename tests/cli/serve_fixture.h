@@ -40,6 +40,7 @@ class ServeTest : public CliTest {
              const std::string& more = "");
 
   pid_t pid_ = -1;
+  int log_fd_ = -1;  // where Start sends both outputs; -1: the file "log"
   std::string address_;
 };
 

@@ -1,5 +1,7 @@
 // hadal serve, end to end: the real server over TLS, tokens from the command line, curl as the client.
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -130,6 +132,25 @@ TEST_F(ServeTest, PasswordGrantOverTheTokenEndpoint) {
   EXPECT_EQ(Curl("/v1/models", tokens["access_token"].get<std::string>()).status, 200);
   EXPECT_THAT(Curl("/token", "", "", "-d 'grant_type=password&username=ada&password=wrong'").body,
               HasSubstr("invalid_grant"));
+}
+
+/// A server whose log goes into a pipe that nobody has open any more.
+class ClosedLogTest : public ServeTest {
+ protected:
+  void SetUp() override {
+    CliTest::SetUp();
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    log_fd_ = ends[1];
+    Start();
+    close(ends[0]);
+    close(ends[1]);
+  }
+};
+
+TEST_F(ClosedLogTest, ALogThatNobodyReadsEndsNoServer) {
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Curl("/v1/models", "").status, 401);  // each is a line
+  EXPECT_EQ(End(), 0);
 }
 
 TEST_F(ServeTest, DrainsOnSigtermAndStartsAgainOnTheSameState) {
