@@ -1,7 +1,6 @@
 #include "cli/serve_log.h"
 
 #include "cli/flags.h"
-#include "cli/output.h"
 #include "cli/settings.h"
 
 namespace hadal {
@@ -25,7 +24,6 @@ Result<Log::Options> ToLogOptions(const ServeLogFlags& flags) {
 }
 
 void Say(Log& log, std::string_view sentence, LogLevel level) {
-  if (log.format() == LogFormat::kText) return PrintNote(sentence);
   log.Write(level, "note", {{"text", sentence}});
 }
 
