@@ -48,6 +48,13 @@ OAuthAnswer AnswerOf(const Refusal& refusal) {
   return answer;
 }
 
+void WipeRequest(HttpRequest* request) {
+  Wipe(request->body);
+  for (auto& [name, value] : request->headers)
+    if (name == "authorization") Wipe(value);
+  delete request;
+}
+
 bool IsForm(const HttpRequest& request) {
   const std::string* type = request.Header("content-type");
   if (type == nullptr) return false;
@@ -80,7 +87,7 @@ OAuthService::OAuthService(OAuthOptions options, TokenIssuer& issuer, SigningKey
       db_(db),
       throttle_(options_.throttle),
       unknown_user_hash_(HashPassword(Secret(kDummyPassword), options_.password_cost).value_or("")),
-      queue_(options_.max_waiting) {}
+      queue_(1, options_.max_waiting) {}
 
 void OAuthService::Audit(const std::string& event, const std::string& actor, const HttpRequest& request,
                          const std::string& detail) {
@@ -224,11 +231,10 @@ OAuthAnswer OAuthService::Token(const HttpRequest& request) {
 }
 
 void OAuthService::HandleToken(const HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
-  const bool taken = queue_.Add([this, copy = request, writer]() mutable {
-    OAuthAnswer answer = Token(copy);
-    Wipe(copy.body);
-    for (auto& [name, value] : copy.headers)
-      if (name == "authorization") Wipe(value);
+  // Wiped whatever becomes of it: answered, not taken, or ended by an exception.
+  const std::shared_ptr<const HttpRequest> copy(new HttpRequest(request), WipeRequest);
+  const bool taken = queue_.Submit([this, copy, writer] {
+    OAuthAnswer answer = Token(*copy);
     writer->Send(answer.status, std::move(answer.headers), std::move(answer.body));
   });
   if (taken) return;

@@ -11,9 +11,9 @@
 #include "server/oauth_form.h"
 #include "server/passwords.h"
 #include "server/state_db.h"
+#include "server/task_queue.h"
 #include "server/throttle.h"
 #include "server/token_issuer.h"
-#include "server/work_queue.h"
 
 namespace hadal {
 
@@ -64,7 +64,7 @@ class OAuthService {
   StateDb& db_;
   LoginThrottle throttle_;
   std::string unknown_user_hash_;  // so that unknown names take as long as known ones
-  WorkQueue queue_;                // last: its thread uses the others
+  TaskQueue queue_;                // last: its thread uses the others
 };
 
 }  // namespace hadal

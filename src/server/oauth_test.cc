@@ -304,8 +304,31 @@ TEST_F(OAuthTest, AFullQueueAnswersAtOnce) {
     route.handler(Post("grant_type=password&username=x&password=y"), writers.back());
   }
   int busy = 0;
-  for (const auto& writer : writers) busy += writer->Wait().status == 503;
+  for (const auto& writer : writers) {
+    const OAuthAnswer answer = writer->Wait();
+    if (answer.status != 503) continue;
+    ++busy;
+    EXPECT_NE(answer.body.find(R"("error":"temporarily_unavailable")"), std::string::npos) << answer.body;
+  }
   EXPECT_GT(busy, 10);
+}
+
+TEST_F(OAuthTest, AnExceptionEndsItsRequestOnly) {
+  std::atomic<bool> broken = true;
+  service_ = std::make_unique<OAuthService>(OAuthOptions{{}, kQuick, 8, [this, &broken] {
+                                              if (broken.exchange(false)) throw std::bad_alloc();
+                                              return now_;
+                                            }},
+                                            *issuer_, *keys_, *db_);
+  const Route route = service_->Routes()[0];
+  const HttpRequest login = Post("grant_type=password&username=ann&password=wrong");
+  auto failed = std::make_shared<FakeWriter>();
+  const std::weak_ptr<FakeWriter> let_go = failed;
+  route.handler(login, std::move(failed));
+  const auto next = std::make_shared<FakeWriter>();
+  route.handler(login, next);
+  EXPECT_EQ(next->Wait().status, 400);
+  EXPECT_TRUE(let_go.expired()) << "a writer that is let go answers 500";
 }
 
 TEST_F(OAuthTest, AuditTellsWhoAndNeverASecret) {

@@ -10,7 +10,7 @@
 namespace hadal {
 namespace {
 
-// Argon2id takes some 50 ms and 64 MB a password: two at a time, and a queue that a flood fills quickly.
+// Large bodies are parsed and tokenized two at a time.
 constexpr int kTaskThreads = 2;
 constexpr size_t kTasksWaiting = 256;
 constexpr auto kCloseTime = std::chrono::milliseconds(500);

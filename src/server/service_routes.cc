@@ -16,16 +16,6 @@ namespace {
 
 constexpr const char* kLoadingRetrySeconds = "5";
 
-/// The same handler on a task thread; 503 where too many wait.
-Handler Elsewhere(TaskQueue& tasks, Handler handler) {
-  return [&tasks, handler](const HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
-    if (!tasks.Submit([handler, request, writer] { handler(request, writer); })) {
-      writer->Send(503, {{"content-type", "text/plain; charset=utf-8"}, {"retry-after", "1"}},
-                   "too many requests are waiting\n");
-    }
-  };
-}
-
 void SendRefusal(ResponseWriter& writer, RefusalBody body, int status, const std::string& retry_after,
                  std::string_view message, std::string_view code) {
   writer.Send(status, {{"content-type", "application/json"}, {"retry-after", retry_after}},
@@ -95,10 +85,7 @@ std::vector<Route> Service::Routes() {
   std::vector<Route> routes = ApiRoutes();
   api_->backend = nullptr;
   for (size_t i = 0; i < routes.size(); ++i) routes[i] = WaitingRoute(std::move(routes[i]), i);
-  for (Route& route : access_->Routes()) {
-    if (route.path == "/token") route.handler = Elsewhere(*tasks_, route.handler);
-    routes.push_back(std::move(route));
-  }
+  std::ranges::move(access_->Routes(), std::back_inserter(routes));
   routes.push_back({"GET", "/livez", "", [](const HttpRequest&, std::shared_ptr<ResponseWriter> writer) {
                       writer->Send(
                           200, {{"content-type", "text/plain; charset=utf-8"}, {"cache-control", "no-store"}},

@@ -35,7 +35,11 @@ void TaskQueue::Run() {
       task = std::move(tasks_.front());
       tasks_.pop_front();
     }
-    task();
+    try {
+      task();
+    } catch (...) {
+      // Its writer goes away with it, and answers that it failed.
+    }
   }
 }
 

@@ -1,4 +1,5 @@
-// Threads for work that would hold up the server's own: password hashing, long tokenizations.
+// Threads for work that would hold up the server's own: password hashing, records that must be on the disk,
+// long tokenizations.
 #pragma once
 
 #include <condition_variable>
@@ -10,7 +11,8 @@
 
 namespace hadal {
 
-/// Runs tasks in order of arrival on `threads` threads; at most `most_waiting` wait. Thread-safe.
+/// Runs tasks in order of arrival on `threads` threads; at most `most_waiting` wait. An exception ends its task only:
+/// what the task holds is let go, so a request's writer answers 500. Thread-safe.
 class TaskQueue {
  public:
   TaskQueue(int threads, size_t most_waiting);
