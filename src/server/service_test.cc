@@ -121,9 +121,15 @@ TEST_F(ServiceTest, DrainWaitsForSlowReadersOfFinishedResponses) {
   ServiceOptions options = Options();
   options.server.send_buffer_bytes = 4096;
   Start(std::move(options));
+  Load();
   Client slow(port_, {.trust = state_.path() / "ca.crt", .receive_buffer = 2048});
-  // The response is longer than what the kernel holds of it.
-  slow.Send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + Token("metrics") + "\r\n\r\n");
+  // The response is longer than what the kernel and one read of the client hold of it.
+  std::string words;
+  for (int i = 0; i < 50'000; ++i) words += "ab ";
+  const std::string body = json{{"prompt", words}, {"return_token_strs", true}}.dump();
+  slow.Send(fmt::format("POST /v1/tokenize HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n"
+                        "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
+                        Token("infer"), body.size(), body));
   ASSERT_TRUE(slow.ReadUntil("HTTP/1.1 200"));
   std::atomic<bool> drained{false};
   std::thread draining([&] {
@@ -134,7 +140,7 @@ TEST_F(ServiceTest, DrainWaitsForSlowReadersOfFinishedResponses) {
   const Reply reply = slow.ReadReply();
   draining.join();
   EXPECT_TRUE(reply.complete);
-  EXPECT_GT(reply.body.size(), size_t{16384});
+  EXPECT_GT(json::parse(reply.body)["tokens"].size(), 50'000u);
 }
 
 TEST_F(ServiceTest, EndsWhileItsMetricsAreAsked) {

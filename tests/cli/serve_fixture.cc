@@ -40,8 +40,17 @@ void ServeTest::Start() {
     else
       posix_spawn_file_actions_addopen(&actions, fd, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   }
-  ASSERT_EQ(posix_spawn(&pid_, HADAL_BINARY, &actions, nullptr, arguments.data(), environ), 0);
+  // Hadal() ignores SIGPIPE in this process; a shell's children do not.
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t defaults;
+  sigemptyset(&defaults);
+  sigaddset(&defaults, SIGPIPE);
+  posix_spawnattr_setsigdefault(&attributes, &defaults);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  ASSERT_EQ(posix_spawn(&pid_, HADAL_BINARY, &actions, &attributes, arguments.data(), environ), 0);
   posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
   // The file appears by rename, whole; until then the only other end is that the process dies.
   for (int i = 0; i < 6000 && !std::filesystem::exists(ready); ++i) {
     ASSERT_EQ(waitpid(pid_, nullptr, WNOHANG), 0) << Contents("log");
