@@ -51,6 +51,7 @@ class Access {
   Quotas& quotas() { return *quotas_; }
   /// The token endpoint and what it publishes.
   std::vector<Route> Routes() { return oauth_->Routes(); }
+  OAuthService& oauth() { return *oauth_; }
   StateDb& db() { return *state_.db; }
   /// What Prometheus reads of the outside issuers, in its text format; empty without any.
   std::string Exposition() const;
