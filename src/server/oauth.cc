@@ -254,11 +254,20 @@ void OAuthService::HandleKeys(std::shared_ptr<ResponseWriter> writer) {
                json{{"keys", keys}}.dump());
 }
 
-std::string OAuthService::Metadata() const {
+void OAuthService::SetAddress(std::string url) {
+  const std::lock_guard lock(address_mutex_);
+  address_ = std::move(url);
+}
+
+std::string OAuthService::Metadata() {
   // From the configured name only: what a request says of its Host must not decide where others send
   // passwords.
   const std::string& issuer = issuer_.options().issuer;
-  std::string base = issuer;
+  std::string base;
+  {
+    const std::lock_guard lock(address_mutex_);
+    base = address_.empty() ? issuer : address_;
+  }
   while (base.ends_with('/')) base.pop_back();
   return json{
       {"issuer", issuer},

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,10 @@ class OAuthService {
   /// Handlers return at once: hashing and records are done on a thread of the service.
   std::vector<Route> Routes();
 
+  /// Where clients reach the service ("https://10.0.0.1:8443"), for the published addresses; without it they are below
+  /// the issuer's name.
+  void SetAddress(std::string url);
+
   /// The answer to a token request. Takes as long as a password hash.
   OAuthAnswer Token(const HttpRequest& request);
 
@@ -56,7 +61,7 @@ class OAuthService {
              const std::string& detail);
   void HandleToken(const HttpRequest& request, std::shared_ptr<ResponseWriter> writer);
   void HandleKeys(std::shared_ptr<ResponseWriter> writer);
-  std::string Metadata() const;
+  std::string Metadata();
 
   const OAuthOptions options_;
   TokenIssuer& issuer_;
@@ -64,6 +69,8 @@ class OAuthService {
   StateDb& db_;
   LoginThrottle throttle_;
   std::string unknown_user_hash_;  // so that unknown names take as long as known ones
+  std::mutex address_mutex_;
+  std::string address_;  // guarded by address_mutex_
   TaskQueue queue_;                // last: its thread uses the others
 };
 

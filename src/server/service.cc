@@ -45,8 +45,10 @@ Result<std::unique_ptr<Service>> Service::Start(ServiceOptions options) {
     raw->metrics_->ObserveHttp(record);
     if (raw->options_.log) LogAccess(*raw->options_.log, record);
   };
+  if (own.server.listen.find(':') != std::string::npos) service->PublishAddress(own.server.listen);
   ASSIGN_OR_RETURN(service->server_,
                    HttpServer::Start(own.server, service->Routes(), &service->access_->authorizer()));
+  service->PublishAddress(service->server_->address());  // with the port that was found
   service->listening_ = true;
   service->StartKeeper();
   return service;
@@ -71,12 +73,23 @@ Service::~Service() {
 Status Service::StartAccess() {
   AccessOptions access;
   access.state = options_.state;
-  access.issuer = options_.public_url.empty() ? "https://" + options_.server.listen : options_.public_url;
+  // Without it as last time: what tokens say of their issuer must not change with the address listened on.
+  access.issuer = options_.public_url;
   access.outside = options_.issuers;
   for (OutsideIssuerOptions& issuer : access.outside)
     if (!issuer.warn) issuer.warn = options_.warn;
   ASSIGN_OR_RETURN(access_, Access::Open(std::move(access)));
   return {};
+}
+
+/// Where clients reach what listens at `address` ("0.0.0.0:8443"), unless the operator says where.
+void Service::PublishAddress(const std::string& address) {
+  if (!options_.public_url.empty()) return access_->oauth().SetAddress(options_.public_url);
+  const size_t colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host == "0.0.0.0" || host == "[::]") host = options_.hosts.empty() ? "127.0.0.1" : options_.hosts.front();
+  access_->oauth().SetAddress(fmt::format("{}://{}{}", options_.server.plain ? "http" : "https", host,
+                                          address.substr(colon)));
 }
 
 std::vector<std::string> Service::CertificateHosts() const {
@@ -132,10 +145,7 @@ Status Service::Serve(std::unique_ptr<Engine> engine, LoopOptions loop, Sampling
   api_->backend = backend_.get();
   api_->context = loop_->context();
   api_->defaults = defaults;
-  // A task that finds the queue full runs where it is: late, but not lost.
-  api_->run_elsewhere = [this](std::function<void()> task) {
-    if (!tasks_->Submit(task)) task();
-  };
+  api_->run_elsewhere = [this](std::function<void()> task) { return tasks_->Submit(std::move(task)); };
   api_->on_usage = [this](const Identity* identity, const Usage& usage) {
     if (identity) access_->quotas().Record(*identity, usage.prompt + usage.generated);
   };

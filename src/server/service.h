@@ -32,7 +32,7 @@ struct ServiceOptions {
   std::string version;             // of the build, for /metrics
   Path state;                      // certificates, keys, accounts
   std::vector<std::string> hosts;  // names that clients reach the service by, beside loopback's
-  std::string public_url;   // issuer and published addresses; empty: https:// and the address listened on
+  std::string public_url;   // issuer and published addresses; empty: the issuer as last time, the address listened on
   SamplingParams defaults;  // what requests do not say
   LoopOptions loop;
   /// Its observer and allowed_hosts are set here. tls files that are named are the operator's: they are
@@ -81,6 +81,7 @@ class Service {
  private:
   explicit Service(ServiceOptions options) : options_(std::move(options)) {}
   Status StartAccess();
+  void PublishAddress(const std::string& address);
   Status PrepareCertificate();
   void StartKeeper();
   std::vector<std::string> CertificateHosts() const;

@@ -111,6 +111,27 @@ TEST_F(ServiceTest, AnswersWhileTheModelIsLoaded) {
   EXPECT_NE(Ask("GET", "/metrics", Token("metrics")).body.find("hadal_model_loaded 1\n"), std::string::npos);
 }
 
+TEST_F(ServiceTest, PublishesWhereItIsAndKeepsItsIssuer) {
+  const auto metadata = [&] { return json::parse(Ask("GET", "/.well-known/oauth-authorization-server").body); };
+  Start(Options());
+  EXPECT_EQ(metadata()["token_endpoint"], fmt::format("https://127.0.0.1:{}/token", port_));
+  EXPECT_EQ(metadata()["issuer"], kDefaultIssuer);
+  const std::string token = Token("infer");
+  service_.reset();
+  ServiceOptions everywhere = Options();
+  everywhere.server.listen = "0.0.0.0:0";
+  everywhere.hosts = {"localhost"};
+  Start(std::move(everywhere));
+  EXPECT_EQ(metadata()["jwks_uri"], fmt::format("https://localhost:{}/.well-known/jwks.json", port_));
+  EXPECT_EQ(Ask("GET", "/v1/models", token).status, 503) << "the token is good; the model is not loaded";
+  service_.reset();
+  ServiceOptions plain = Options();
+  plain.server.plain = true;
+  Start(std::move(plain));
+  const Reply reply = Client(port_, {.plain = true}).Ask(Get("/.well-known/oauth-authorization-server"));
+  EXPECT_EQ(json::parse(reply.body)["token_endpoint"], fmt::format("http://127.0.0.1:{}/token", port_));
+}
+
 TEST_F(ServiceTest, EndsAtOnceWhileLoading) {
   Start(Options());
   service_->Drain(std::chrono::hours(1));

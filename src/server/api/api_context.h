@@ -59,8 +59,9 @@ struct ApiContext {
   std::shared_ptr<const grammar::Vocabulary> vocabulary = {};  // the tokenizer's, less stop_ids; never null
 
   /// Runs a task soon on another thread; used for bodies above kInlineBodyBytes, whose tokenization would
-  /// hold up the server's thread. Empty: everything runs where the handler is called.
-  std::function<void(std::function<void()>)> run_elsewhere = {};
+  /// hold up the server's thread. False: too many wait, and the task is not taken (503). Empty: everything runs where
+  /// the handler is called.
+  std::function<bool(std::function<void()>)> run_elsewhere = {};
   /// Called once per choice with what it cost, for quotas; the identity is null without access control.
   std::function<void(const Identity*, const Usage&)> on_usage = {};
   /// Called once per choice that was begun: how it ended: "stop",

@@ -9,6 +9,26 @@
 namespace hadal::api {
 namespace {
 
+// Tokens and their alternatives that one response may have to hold before it can be sent: some 100 bytes each.
+constexpr int64_t kMaxBuffered = 4 << 20;
+
+/// Bounds a response that is sent whole; a stream is bounded by the writer.
+ApiStatus CheckBuffered(const CallPlan& plan) {
+  if (plan.options.stream) return {};
+  const int64_t each = plan.options.n * (1 + std::max(plan.options.logprobs, 0));
+  int64_t total = 0;
+  for (const CallPlan::Prompt& prompt : plan.prompts) {
+    if (prompt.max_tokens > kMaxBuffered / each || total > kMaxBuffered - prompt.max_tokens * each) {
+      return BadField("max_tokens",
+                      "the response may have more than {} tokens and alternatives (max_tokens times n, times 1 + "
+                      "top_logprobs); ask for fewer, or set 'stream': true",
+                      kMaxBuffered);
+    }
+    total += prompt.max_tokens * each;
+  }
+  return {};
+}
+
 int64_t CountCharacters(std::string_view bytes) {
   return std::ranges::count_if(bytes, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
 }
@@ -166,8 +186,9 @@ GenerationRequest Call::RequestFor(size_t index) {
 }
 
 void Call::Start() {
-  if (ApiStatus made = MakeChoices(); !made)
-    return SendError(*writer_, made.error(), plan_.response->error_format());
+  ApiStatus made = CheckBuffered(plan_);
+  if (made) made = MakeChoices();
+  if (!made) return SendError(*writer_, made.error(), plan_.response->error_format());
   writer_->OnDisconnect([weak = weak_from_this()] {
     if (const auto call = weak.lock()) {
       call->closed_ = true;

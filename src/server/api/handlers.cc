@@ -32,9 +32,11 @@ Handler PostHandler(const ApiContext& api, ErrorFormat format, Answer answer) {
     if (ApiStatus type = CheckContentType(request); !type) return SendError(*writer, type.error(), format);
     if (!api.run_elsewhere || request.body.size() <= kInlineBodyBytes)
       return answer(request.body, request.identity, std::move(writer));
-    api.run_elsewhere([answer, body = request.body, identity = request.identity, writer = std::move(writer)] {
+    const bool taken = api.run_elsewhere([answer, body = request.body, identity = request.identity, writer] {
       answer(body, identity, writer);
     });
+    // Not here instead: this thread has other connections to serve.
+    if (!taken) SendError(*writer, ApiError(503, "too many large requests are waiting; try again shortly"), format);
   };
 }
 

@@ -178,7 +178,12 @@ TEST(Call, APromptThatNeverRanCostsNothing) {
 TEST(Call, LargeBodiesRunElsewhere) {
   Api api;
   std::vector<std::function<void()>> tasks;
-  api.context.run_elsewhere = [&](std::function<void()> task) { tasks.push_back(std::move(task)); };
+  bool full = false;
+  api.context.run_elsewhere = [&](std::function<void()> task) {
+    if (full) return false;
+    tasks.push_back(std::move(task));
+    return true;
+  };
   api.Chat(Hello());
   EXPECT_EQ(api.backend.requests.size(), 1u);
   api.context.context = 1 << 20;
@@ -189,6 +194,25 @@ TEST(Call, LargeBodiesRunElsewhere) {
   ASSERT_EQ(api.backend.requests.size(), 2u);
   api.backend.Play(1, api.Ids("a"));
   EXPECT_EQ(writer->status, 200);
+  full = true;
+  const auto refused = api.Chat(Hello(R"(, "ignored": ")" + std::string(kInlineBodyBytes, 'x') + "\""));
+  EXPECT_EQ(refused->status, 503) << refused->body;
+  EXPECT_EQ(refused->headers["Retry-After"], "1");
+  EXPECT_EQ(api.backend.requests.size(), 2u);
+}
+
+TEST(Call, WhatIsBufferedWholeIsBounded) {
+  Api api;
+  api.context.context = 1 << 20;
+  const std::string large = R"(, "n": 5, "max_tokens": 100000, "logprobs": true, "top_logprobs": 20)";
+  const auto refused = api.Chat(Hello(large));
+  EXPECT_EQ(refused->status, 400);
+  EXPECT_NE(refused->body.find("stream"), std::string::npos) << refused->body;
+  EXPECT_TRUE(api.backend.requests.empty());
+  api.Chat(Hello(large + R"(, "stream": true)"));
+  EXPECT_EQ(api.backend.requests.size(), 5u) << "a stream is not kept";
+  api.Chat(Hello(R"(, "n": 5, "max_tokens": 100000)"));
+  EXPECT_EQ(api.backend.requests.size(), 10u);
 }
 
 TEST(Call, ATokenCostsLittle) {
