@@ -8,6 +8,9 @@
 namespace hadal::grammar {
 namespace {
 
+/// Of one item, as in `"a"*?+`. With kMaxGroupDepth it bounds the depth of the tree.
+constexpr int kMaxRepetitionsInRow = 8;
+
 bool IsNameByte(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
@@ -258,8 +261,10 @@ class Parser {
   }
 
   Result<ExprId> ParseRepetitions(ExprId item, size_t place) {
-    while (true) {
+    // Each one is a level of the tree, which later recursions descend.
+    for (int nested = 0;; ++nested) {
       SkipSpace(false);
+      const size_t operator_place = at_;
       if (Take("*")) {
         item = grammar_.Repeat(item, 0);
       } else if (Take("+")) {
@@ -271,6 +276,8 @@ class Parser {
       } else {
         return item;
       }
+      if (nested == kMaxRepetitionsInRow)
+        return Fail(operator_place, "repetitions nested deeper than {}", kMaxRepetitionsInRow);
       RETURN_IF_ERROR(grammar_.CheckSize());
     }
   }

@@ -154,5 +154,14 @@ TEST(Gbnf, WhatNeverEndsIsRefusedOrLeftOut) {
   EXPECT_EQ(MatchText(*program, "b"), Match::kYes);
 }
 
+TEST(Gbnf, RepetitionsNestedWithoutEndAreRefused) {
+  for (const std::string_view repeated : {"*", "+", "?", "{1}", "{0,2}", "*+?{1,}", " * "}) {
+    std::string text = "root ::= \"a\"";
+    while (text.size() + repeated.size() <= 64 * 1024) text += repeated;
+    ExpectRefused(text, "line 1, column ");
+    ExpectRefused(text, "repetitions nested deeper than 8");
+  }
+}
+
 }  // namespace
 }  // namespace hadal::grammar
