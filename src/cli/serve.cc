@@ -29,8 +29,9 @@ trust STATE/ca.crt. Every route but /livez, /readyz, /token and what OAuth publi
 'hadal token issue --state STATE --client NAME --scope infer' prints one.
 
 It listens before the model is loaded: /livez says 200, /readyz 503 and how far the loading is, the API 503. SIGTERM
-and SIGINT drain: running requests get --drain seconds, then the program exits 0. Certificates are renewed, and new files
-taken into use, without a signal and without closing a connection; SIGHUP does it at once.
+and SIGINT drain: running requests get --drain seconds, then the program exits 0; a second signal cancels them
+at once, and the exit code is 1. Certificates are renewed, and new files taken into use, without a signal and
+without closing a connection; SIGHUP does it at once.
 
 Example:
   hadal serve --model DIR --listen 127.0.0.1:8443
@@ -155,6 +156,25 @@ Result<bool> LoadUnlessEnded(Service& service, const ServeFlags& flags, const Pa
   return true;
 }
 
+/// Drains. A signal meanwhile cuts short what still runs; false if one came.
+bool Drain(Service& service, const sigset_t& signals, Log& log, std::chrono::seconds limit) {
+  std::atomic<bool> drained{false}, hurried{false};
+  std::thread watcher([&] {
+    constexpr timespec kLook{.tv_sec = 0, .tv_nsec = 50'000'000};
+    while (!drained) {
+      const int signal = sigtimedwait(&signals, nullptr, &kLook);
+      if (signal != SIGINT && signal != SIGTERM) continue;
+      Say(log, "a second signal: running requests are cancelled", LogLevel::kWarn);
+      hurried = true;
+      return service.Hurry();
+    }
+  });
+  service.Drain(limit);
+  drained = true;
+  watcher.join();
+  return !hurried;
+}
+
 Result<int> Serve(const ServeFlags& flags) {
   ForbidCoreDumps();
   const sigset_t signals = ServeSignals();
@@ -182,9 +202,8 @@ Result<int> Serve(const ServeFlags& flags) {
     RETURN_IF_ERROR(WriteFileAtomic(flags.ready_file, service->address() + "\n"));
 
   WaitForEnd(*service, signals, log, nullptr);
-  Say(log, "draining");
-  service->Drain(std::chrono::seconds(flags.drain));
-  return kExitOk;
+  Say(log, "draining; a second signal ends it now");
+  return Drain(*service, signals, log, std::chrono::seconds(flags.drain)) ? kExitOk : kExitWarning;
 }
 
 void AddListenSettings(CLI::App& verb, ServeFlags& flags) {

@@ -163,7 +163,12 @@ void Service::Drain(std::chrono::milliseconds limit) {
   if (serving_) loop_->Drain(limit);
   // Responses whose requests have ended may still be on their way to slow readers.
   const auto left = std::chrono::duration_cast<milliseconds>(end - steady_clock::now());
-  server_->Stop(std::max<milliseconds>(left, kCloseTime));
+  server_->Stop(hurried_ ? kCloseTime : std::max<milliseconds>(left, kCloseTime));
+}
+
+void Service::Hurry() {
+  hurried_ = true;
+  if (serving_) loop_->Drain(std::chrono::milliseconds(0));
 }
 
 Status Service::ReloadCertificate() {

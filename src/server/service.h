@@ -75,6 +75,8 @@ class Service {
   /// Not ready from now on; running requests get `limit` to finish and their responses to be read
   /// (which gets half a second at least), then everything is closed.
   void Drain(std::chrono::milliseconds limit);
+  /// Cuts a Drain that runs on another thread short: what has not finished is cancelled.
+  void Hurry();
   /// Renews the server certificate where it must be, and takes new files into use.
   Status ReloadCertificate();
 
@@ -106,6 +108,7 @@ class Service {
 
   // Made by Serve, and not to be touched before serving_ is true.
   std::atomic<bool> serving_{false};
+  std::atomic<bool> hurried_{false};  // by Hurry
   std::unique_ptr<EngineLoop> loop_;
   std::unique_ptr<api::LoopBackend> backend_;
   std::vector<Handler> handlers_;  // of the API's routes, in the order of ApiRoutes

@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "cli/serve_fixture.h"
 #include "model/checkpoint.h"
@@ -151,6 +155,27 @@ class ClosedLogTest : public ServeTest {
 TEST_F(ClosedLogTest, ALogThatNobodyReadsEndsNoServer) {
   for (int i = 0; i < 5; ++i) EXPECT_EQ(Curl("/v1/models", "").status, 401);  // each is a line
   EXPECT_EQ(End(), 0);
+}
+
+TEST_F(ServeTest, ASecondSignalCutsTheDrainShort) {
+  const std::string token = Token("a", "infer");
+  Write("header", "Authorization: Bearer " + token + "\n");
+  // Answers as long as the context, several at once, so that they outlast the second signal.
+  Write("body", R"({"model":"test","prompt":"a","max_tokens":2400,"ignore_eos":true,"stream":true,"n":4})");
+  std::thread client([&] {
+    const std::string command = fmt::format(
+        "curl -sN --cacert {} -H @{} -H 'Content-Type: application/json' -d @{} https://{}/v1/completions > {}",
+        File("state/ca.crt"), File("header"), File("body"), address_, File("answer"));
+    [[maybe_unused]] const int code = std::system(command.c_str());
+  });
+  for (int i = 0; i < 500 && Contents("answer").find("data:") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ASSERT_EQ(kill(pid_, SIGTERM), 0);
+  for (int i = 0; i < 500 && Contents("log").find("draining") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(End(), 1) << Contents("log");
+  EXPECT_THAT(Contents("log"), HasSubstr("running requests are cancelled"));
+  client.join();
 }
 
 TEST_F(ServeTest, DrainsOnSigtermAndStartsAgainOnTheSameState) {
