@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -156,14 +157,16 @@ Result<bool> LoadUnlessEnded(Service& service, const ServeFlags& flags, const Pa
   return true;
 }
 
-/// Drains. A signal meanwhile cuts short what still runs; false if one came.
+/// Drains. A signal meanwhile cuts short what still runs; false if one came. Not in the first moment: who ends a process
+/// and its group sends the same signal twice.
 bool Drain(Service& service, const sigset_t& signals, Log& log, std::chrono::seconds limit) {
   std::atomic<bool> drained{false}, hurried{false};
   std::thread watcher([&] {
     constexpr timespec kLook{.tv_sec = 0, .tv_nsec = 50'000'000};
+    const auto deaf_until = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
     while (!drained) {
       const int signal = sigtimedwait(&signals, nullptr, &kLook);
-      if (signal != SIGINT && signal != SIGTERM) continue;
+      if ((signal != SIGINT && signal != SIGTERM) || std::chrono::steady_clock::now() < deaf_until) continue;
       Say(log, "a second signal: running requests are cancelled", LogLevel::kWarn);
       hurried = true;
       return service.Hurry();
