@@ -79,6 +79,11 @@ void FlightRecorder::Leave() {
   record_->unix_milliseconds.store(NowMilliseconds(), std::memory_order_relaxed);
 }
 
+void FlightRecorder::GiveUp() {
+  record_->inside.store(2, std::memory_order_relaxed);
+  record_->unix_milliseconds.store(NowMilliseconds(), std::memory_order_relaxed);
+}
+
 std::optional<FlightRecorder::Entry> FlightRecorder::Read(const Path& dir, int rank) {
   const Result<std::string> bytes = ReadFile(FileOf(dir, rank), sizeof(Record));
   if (!bytes || bytes->size() != sizeof(Record)) return std::nullopt;
@@ -93,6 +98,7 @@ std::optional<FlightRecorder::Entry> FlightRecorder::Read(const Path& dir, int r
                .operation = text(record->operation, sizeof record->operation),
                .number = record->number.load(),
                .inside = record->inside.load() != 0,
+               .gave_up = record->inside.load() == 2,
                .unix_milliseconds = record->unix_milliseconds.load()};
 }
 
@@ -107,6 +113,7 @@ std::string FlightRecorder::DescribeMissing(const Path& dir, int ranks, int aski
       text += fmt::format("; rank {} left no record in {}", r, dir.string());
       continue;
     }
+    if (other->gave_up) continue;  // a victim, as this one is
     const bool here = other->host == own->host;
     const bool dead = here && kill(static_cast<pid_t>(other->pid), 0) != 0 && errno == ESRCH;
     // A rank that waits for another one is a victim itself.

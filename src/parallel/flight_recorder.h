@@ -20,6 +20,7 @@ class FlightRecorder {
     std::string operation;       // the last one entered
     int64_t number = 0;          // how many were entered
     bool inside = false;         // it has not returned
+    bool gave_up = false;        // it waited in it for somebody else, and failed
     int64_t unix_milliseconds = 0;  // when it was entered or left
   };
 
@@ -30,11 +31,13 @@ class FlightRecorder {
 
   void Enter(const char* operation);
   void Leave();
+  /// The operation failed for want of another rank.
+  void GiveUp();
 
   /// The record of `rank` in `dir`; nothing if there is none or it makes no sense.
   static std::optional<Entry> Read(const Path& dir, int rank);
-  /// Sentences on every rank of `ranks` that is behind the one asking, or whose process is gone: who, where, and
-  /// the last operation. Empty if none is.
+  /// Sentences on every rank of `ranks` that is in no operation, or whose process is gone: who, where, and the last
+  /// operation. Not on those that gave up waiting themselves. Empty if there is none.
   static std::string DescribeMissing(const Path& dir, int ranks, int asking);
 
  private:

@@ -17,6 +17,7 @@ for ranks in 2 3 4; do
   expect "ok: $ranks ranks"
 done
 if launch 3 hang; then echo "a rank that hangs was not noticed"; exit 1; fi
-expect "rank 0 waited 2.0 s in 'gradients'; rank 2 (host .*) computes or hangs: its last operation was 'last step'"
+expect "rank [01] waited 2.0 s in 'gradients'; rank 2 (host .*) computes or hangs: its last operation was 'last step'"
+if grep -q "rank [01] (host" "$dir/out"; then echo "a rank that waited was blamed:"; cat "$dir/out"; exit 1; fi
 if launch 3 kill; then echo "a rank that died was not noticed"; exit 1; fi
 expect "rank 2 (host .*) is gone: its last operation was 'last step'\|rank 2 .*exited on signal 9"

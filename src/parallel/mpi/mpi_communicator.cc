@@ -157,6 +157,7 @@ class MpiCommunicator final : public Communicator {
 
   Status Fail(const std::string& how, const char* what) {
     process_->failed = true;
+    if (process_->recorder) process_->recorder->GiveUp();
     std::string missing;
     if (!process_->options.flight_dir.empty())
       missing = FlightRecorder::DescribeMissing(process_->options.flight_dir, process_->world_size, process_->world_rank);
