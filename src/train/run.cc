@@ -85,6 +85,9 @@ class Run {
     if (!options_.held_out.empty()) {
       ASSIGN_OR_RETURN(TokenDataset held_out, TokenDataset::Open(options_.held_out, leads()));
       held_out_ = std::make_unique<TokenDataset>(std::move(held_out));
+      if (held_out_->index().vocab_size > config.vocab_size)
+        return InvalidArgument("{} was made with a vocabulary of {}, the model has {}", options_.held_out.string(),
+                               held_out_->index().vocab_size, config.vocab_size);
     }
     if (listener_.planned) listener_.planned(result_.plan);
     ASSIGN_OR_RETURN(trainer_, Trainer<T>::Create(config, *mesh_, pool_, trainer));
@@ -101,6 +104,11 @@ class Run {
     if (const Result<Path> newest = store_.Newest()) newest_ = *newest;
     // All ranks have looked before one of them may write.
     RETURN_IF_ERROR(world_.Barrier("start"));
+    std::error_code error;
+    const Path model = std::filesystem::weakly_canonical(options_.model, error);
+    for (const char* result : {"model", "adapter"})
+      if (model == std::filesystem::weakly_canonical(options_.out / result, error))
+        return InvalidArgument("{} is what this run would write; train into another run folder", options_.model.string());
     if (newest_.empty() || options_.resume) return {};
     return FailedPrecondition("{} holds a run already, at {}; go on with it (--resume), or choose another folder",
                               options_.out.string(), newest_.filename().string());
@@ -209,13 +217,24 @@ class Run {
     return result_;
   }
 
+  /// Gives a folder that is there already (of the run that this one goes on from) the first free name "NAME.before-N":
+  /// nothing that was written once is removed.
+  static Status SetAside(const Path& folder) {
+    std::error_code error;
+    if (!std::filesystem::exists(folder, error)) return {};
+    Path aside;
+    for (int n = 1; aside.empty() || std::filesystem::exists(aside, error); ++n)
+      aside = folder.string() + fmt::format(".before-{}", n);
+    std::filesystem::rename(folder, aside, error);
+    if (error) return FailedPrecondition("cannot rename {} to {}: {}", folder.string(), aside.string(), error.message());
+    return {};
+  }
+
   Status Export() {
     ExportOptions o{.checkpoint = {}, .source = options_.model, .out = options_.out / "model",
                     .weights = options_.export_weights, .progress = nullptr};
     ASSIGN_OR_RETURN(o.checkpoint, store_.Newest());
-    // Of the run that this one goes on from.
-    std::error_code error;
-    if (options_.resume) std::filesystem::remove_all(o.out, error);
+    RETURN_IF_ERROR(SetAside(o.out));
     if (trainer_->lora())
       RETURN_IF_ERROR(ExportAdapted(o.checkpoint, o.out));
     else
@@ -227,8 +246,7 @@ class Run {
   /// The adapters by themselves, and the model with them added.
   Status ExportAdapted(const Path& checkpoint, const Path& out) {
     const Path adapter = options_.out / "adapter";
-    std::error_code error;
-    if (options_.resume) std::filesystem::remove_all(adapter, error);
+    RETURN_IF_ERROR(SetAside(adapter));
     RETURN_IF_ERROR(ExportAdapter(checkpoint, trainer_->options().lora, options_.model, adapter));
     result_.adapter = adapter;
     ConvertOptions merge;

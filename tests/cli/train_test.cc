@@ -281,6 +281,21 @@ TEST_F(TrainTest, WhatDoesNotMultiplyOutIsRefusedWithTheArithmetic) {
                        File("run"), "--fresh"}), "= 128, and global_batch_size is 512");
 }
 
+TEST_F(TrainTest, RemovesNothingThatItFinds) {
+  ASSERT_EQ(Hadal(Arguments("run", {"--steps", "2"})).code, 0);
+  const std::string first = Contents("run/model/model.safetensors");
+  Write("run/model/precious", "mine");
+  const Outcome again = Hadal(Arguments("run", {"--steps", "3", "--resume"}));
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(Contents("run/model.before-1/precious"), "mine");
+  EXPECT_EQ(Contents("run/model.before-1/model.safetensors"), first);
+  EXPECT_NE(Contents("run/model/model.safetensors"), first);
+  const Outcome own = Hadal({"train", "--model", File("run/model"), "--data", File("data"), "--out", File("run"), "--resume"});
+  ExpectFailure(own, "is what this run would write");
+  WriteData(folder_ / "wide", 20, 100000);
+  ExpectFailure(Hadal(Arguments("other", {"--held-out", File("wide")})), "was made with a vocabulary of 100000");
+}
+
 TEST_F(TrainTest, SaysWhatIsMissingAndWhatTakesTheMemory) {
   ExpectFailure(Hadal({"train", "--data", File("data"), "--out", File("run")}), "--model is missing");
   ExpectFailure(Hadal(Arguments("run", {"--data", File("nothing")})), "nothing");
