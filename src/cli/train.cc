@@ -193,15 +193,16 @@ Result<train::RunResult> RunAll(const TrainFlags& flags, StepPrinter& printer) {
   if (error) return FailedPrecondition("cannot make {}: {}", options.out.string(), error.message());
   // Before any thread starts: all inherit that signals are asked about.
   const InterruptGuard interrupt(/*also_terminate=*/true);
+  // Before the ranks meet: one that fails later would leave the others waiting.
+  std::unique_ptr<TrainMetrics> metrics;
+  if (LaunchedRank() == 0 && !flags.metrics.empty()) {
+    ASSIGN_OR_RETURN(metrics, TrainMetrics::Start(flags.metrics));
+    printer.Note("metrics on http://" + metrics->address() + "/metrics");
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> world,
                    OpenWorld({.limit = std::chrono::seconds(flags.timeout), .flight_dir = options.out / "ranks"}));
   const bool leads = world->rank() == 0;
   if (world->size() == 1 || leads) options.peak_flops = MeasurePeak(options);
-  std::unique_ptr<TrainMetrics> metrics;
-  if (leads && !flags.metrics.empty()) {
-    ASSIGN_OR_RETURN(metrics, TrainMetrics::Start(flags.metrics));
-    printer.Note("metrics on http://" + metrics->address() + "/metrics");
-  }
   train::RunListener listener;
   listener.planned = [&](const train::TrainerPlan& plan) {
     if (leads) printer.Note("memory of a rank: " + train::PlanText(plan));

@@ -114,7 +114,8 @@ Status TokenDataset::AddShard(const Path& dir, const ShardInfo& info, bool verif
   const auto tokens = static_cast<uint64_t>(info.tokens);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0 || header.version != kFormat)
     return DataLoss("{} is no shard of tokens of format {}", path.string(), kFormat);
-  if (info.tokens < 1 || header.tokens != tokens || bytes.size() != sizeof header + tokens * kBytesPerToken ||
+  const uint64_t payload = bytes.size() - sizeof header;  // divided, since a product could wrap
+  if (info.tokens < 1 || header.tokens != tokens || payload / kBytesPerToken != tokens || payload % kBytesPerToken != 0 ||
       header.documents != static_cast<uint64_t>(info.documents))
     return DataLoss("{}: {} bytes and {} tokens, its index says {} tokens", path.string(), bytes.size(), header.tokens,
                     info.tokens);
