@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "cli/serve_fixture.h"
 
@@ -60,7 +61,10 @@ void ExpectSound(const json& point, int requests) {
   for (const char* name : {"ttft_ms", "tpot_ms", "itl_ms", "e2e_ms"}) {
     const json& s = point[name];
     EXPECT_GT(s["count"], 0) << name;
+    // A client that is kept from running reads several tokens at once: between those there is no time.
+    const bool between_tokens = name == std::string_view("tpot_ms") || name == std::string_view("itl_ms");
     EXPECT_GE(s["p50"], 0) << name;
+    if (!between_tokens) EXPECT_GT(s["p50"], 0) << name;
     EXPECT_LE(s["p50"], s["p90"]) << name;
     EXPECT_LE(s["p90"], s["p95"]) << name;
     EXPECT_LE(s["p95"], s["p99"]) << name;
