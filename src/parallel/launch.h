@@ -14,6 +14,8 @@ struct LaunchOptions {
   std::chrono::milliseconds limit = std::chrono::minutes(10);
   /// A folder that all ranks see, where each records what it does; empty: none.
   Path flight_dir;
+  /// Bytes of one rank that travel in one message of a gather; larger parts go in several. Below 2 GiB, MPI's limit.
+  size_t message_bytes = size_t{1} << 30;
 };
 
 /// How many ranks a launcher started, by its environment (mpirun's, or PMI's); 1 without one.

@@ -30,6 +30,18 @@ Status CheckAll(Communicator& world) {
   RETURN_IF_ERROR(world.AllGather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)), "gather"));
   RETURN_IF_ERROR(Expect(all, numbers, "gather"));
 
+  // A part that travels in several messages, out of place and in place.
+  constexpr size_t kPart = 10'007;
+  std::vector<int32_t> part(kPart, rank), parts(kPart * ranks), together;
+  for (int r = 0; r < ranks; ++r) together.insert(together.end(), kPart, r);
+  RETURN_IF_ERROR(world.AllGather(std::as_bytes(std::span(part)), std::as_writable_bytes(std::span(parts)), "large"));
+  RETURN_IF_ERROR(Expect(parts, together, "large"));
+  std::fill(parts.begin(), parts.end(), -1);
+  const auto own = std::span(parts).subspan(kPart * rank, kPart);
+  std::fill(own.begin(), own.end(), rank);
+  RETURN_IF_ERROR(world.AllGather(std::as_bytes(own), std::as_writable_bytes(std::span(parts)), "large in place"));
+  RETURN_IF_ERROR(Expect(parts, together, "large in place"));
+
   constexpr int64_t kCount = 700'001;
   std::vector<float> x(kCount), sum(kCount);
   for (int64_t i = 0; i < kCount; ++i) {
@@ -69,7 +81,7 @@ Status Break(Communicator& world, bool dies) {
 
 int Main(int argc, char** argv) {
   const bool breaks = argc > 2;
-  LaunchOptions options{.flight_dir = argv[1]};
+  LaunchOptions options{.flight_dir = argv[1], .message_bytes = 1000};  // small, so that parts are cut
   if (breaks) options.limit = std::chrono::seconds(std::strcmp(argv[2], "hang") == 0 ? 2 : 60);
   Result<std::unique_ptr<Communicator>> world = OpenWorld(options);
   Status status = world ? (breaks ? Break(**world, std::strcmp(argv[2], "kill") == 0) : CheckAll(**world))

@@ -75,14 +75,18 @@ class MpiCommunicator final : public Communicator {
 
   Status AllGather(std::span<const std::byte> mine, std::span<std::byte> all, const char* what) override {
     HADAL_CHECK(all.size() == mine.size() * static_cast<size_t>(size_), "{}: {} into {}", what, mine.size(), all.size());
-    RETURN_IF_ERROR(CheckLength(static_cast<int64_t>(mine.size()), what));
-    const int count = static_cast<int>(mine.size());
     // `mine` may lie in its place inside `all`: MPI calls that "in place".
     const bool in_place = mine.data() == all.data() + static_cast<size_t>(rank_) * mine.size();
-    return Run(what, [&](MPI_Request* request) {
-      return MPI_Iallgather(in_place ? MPI_IN_PLACE : mine.data(), count, MPI_BYTE, all.data(), count, MPI_BYTE, comm_,
-                            request);
-    });
+    if (size_ == 1) {
+      if (!in_place) std::ranges::copy(mine, all.begin());
+      return {};
+    }
+    for (size_t first = 0; first < mine.size(); first += process_->options.message_bytes) {
+      const size_t count = std::min(process_->options.message_bytes, mine.size() - first);
+      RETURN_IF_ERROR(GatherStretch(mine.subspan(first, count), in_place, all.data() + first,
+                                    static_cast<MPI_Aint>(mine.size()), what));
+    }
+    return {};
   }
 
   Status AllToAll(const std::byte* send, std::span<const int64_t> send_bytes, std::byte* receive,
@@ -116,6 +120,8 @@ class MpiCommunicator final : public Communicator {
   }
 
   Result<std::unique_ptr<Communicator>> Split(int color, int key) override {
+    // The split itself cannot give up, so ranks that do not come are waited for here.
+    RETURN_IF_ERROR(Barrier("split"));
     MPI_Comm part = MPI_COMM_NULL;
     RETURN_IF_ERROR(Check(MPI_Comm_split(comm_, color, key, &part), "split"));
     RETURN_IF_ERROR(Check(MPI_Comm_set_errhandler(part, MPI_ERRORS_RETURN), "split"));
@@ -127,6 +133,23 @@ class MpiCommunicator final : public Communicator {
     std::vector<std::byte> bytes;
     MPI_Request request = MPI_REQUEST_NULL;
   };
+
+  /// A stretch of every rank's part, which lie `stride` bytes apart in `to` (a type of that extent, since counts and
+  /// displacements are ints).
+  Status GatherStretch(std::span<const std::byte> from, bool in_place, std::byte* to, MPI_Aint stride, const char* what) {
+    const int count = static_cast<int>(from.size());
+    MPI_Datatype bytes = MPI_DATATYPE_NULL, part = MPI_DATATYPE_NULL;
+    RETURN_IF_ERROR(Check(MPI_Type_contiguous(count, MPI_BYTE, &bytes), what));
+    Status status = Check(MPI_Type_create_resized(bytes, 0, stride, &part), what);
+    if (status) status = Check(MPI_Type_commit(&part), what);
+    if (status)
+      status = Run(what, [&](MPI_Request* request) {
+        return MPI_Iallgather(in_place ? MPI_IN_PLACE : from.data(), count, MPI_BYTE, to, 1, part, comm_, request);
+      });
+    if (part != MPI_DATATYPE_NULL) MPI_Type_free(&part);
+    MPI_Type_free(&bytes);
+    return status;
+  }
 
   template <typename Start>
   Status Run(const char* what, Start start) {
@@ -209,8 +232,12 @@ Result<std::unique_ptr<Communicator>> Open(const LaunchOptions& options) {
   MPI_Comm_rank(MPI_COMM_WORLD, &process->world_rank);
   MPI_Comm_size(MPI_COMM_WORLD, &process->world_size);
   if (!options.flight_dir.empty()) {
-    ASSIGN_OR_RETURN(FlightRecorder recorder, FlightRecorder::Create(options.flight_dir, process->world_rank));
-    process->recorder.emplace(std::move(recorder));
+    Result<FlightRecorder> recorder = FlightRecorder::Create(options.flight_dir, process->world_rank);
+    if (!recorder) {
+      process->failed = true;  // others may be waiting already: to end in order would wait for them
+      return tl::unexpected(recorder.error());
+    }
+    process->recorder.emplace(*std::move(recorder));
   }
   struct sigaction action = {};
   action.sa_handler = OnTerminate;
