@@ -201,9 +201,12 @@ TEST(Checkpoint, TheLastGoodOneSurvivesAKillAtAnyMoment) {
   for (int round = 0; round < 12; ++round) {
     const pid_t child = fork();
     if (child == 0) {
-      const Path from = CheckpointStore(dir.path(), 2).Newest().value();
-      for (int64_t step = 2;; ++step)
-        if (!TrainRun<float>({}, Compute::kF32, dir.path(), from, step, step + 1, nullptr)) _exit(1);
+      // Always from the newest: older ones are removed on the way.
+      for (;;) {
+        const Path from = CheckpointStore(dir.path(), 2).Newest().value();
+        const int64_t step = LoadManifest(from).value().step;
+        if (!TrainRun<float>({}, Compute::kF32, dir.path(), from, step + 1, step + 2, nullptr)) _exit(1);
+      }
     }
     usleep(static_cast<useconds_t>(2000 + round * 7000));
     kill(child, SIGKILL);
