@@ -256,9 +256,12 @@ void EngineLoop::RunStep() {
   const Result<View<const float>> logits = engine_->RunStep(plan.slices, counted ? &routes_ : nullptr);
   TakeGuessesBack();
   if (logits) {
+    // Before blocks are shared, and before a request ends that has computed some: what is in the prefix cache is
+    // whole, the prediction layer's part too.
+    if (speculator_) speculator_->Keep(stepping_);
     scheduler_.Complete();
     Sample(plan, *logits);
-    if (speculator_) speculator_->Keep(stepping_);
+    if (speculator_) speculator_->KeepGuessed(stepping_);
   } else {
     FailStep(plan, logits.error());
   }

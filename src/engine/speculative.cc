@@ -1,6 +1,7 @@
 #include "engine/speculative.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -75,12 +76,43 @@ void Speculator::GuessNext(int64_t depth, std::span<SamplerScratch> scratch) {
 void Speculator::Keep(std::span<LiveRequest* const> requests) {
   step_.Clear();
   for (const LiveRequest* request : requests) {
-    if (!request) continue;
+    if (request->guessed > 0) continue;
     AddToKeep(*request);
     SaveStates(*request);
   }
+  // The pass overwrites the step's states.
+  int64_t row = step_.rows();
+  for (LiveRequest* request : requests) {
+    if (request->guessed == 0) continue;
+    const int64_t from = StepRow(engine_->step(), request->sequence, request->step_begin);
+    const View<const float> states = engine_->pass().final_states().Rows(from, 1 + request->guessed);
+    std::copy_n(states.data, states.rows * hidden_, states_.data() + row * hidden_);
+    request->guess_row = row;
+    row += states.rows;
+  }
+  CacheKept();
+}
+
+void Speculator::KeepGuessed(std::span<LiveRequest* const> requests) {
+  step_.Clear();
+  for (const LiveRequest* request : requests) {
+    if (!request || request->guessed == 0) continue;
+    // In this order: what is added moves to rows before the request's own, or onto them.
+    SaveStates(*request);
+    AddToKeep(*request);
+  }
+  CacheKept();
+}
+
+void Speculator::CacheKept() {
   if (step_.rows() > 0)
     engine_->pass().CacheMtp(step_, View<const float>(states_.data(), step_.rows(), hidden_), /*depth=*/0);
+}
+
+/// The state after the final norm of a position that the step has.
+const float* Speculator::State(const LiveRequest& request, int64_t position) const {
+  if (request.guessed > 0) return states_.data() + (request.guess_row + position - request.step_begin) * hidden_;
+  return engine_->pass().final_states().row(StepRow(engine_->step(), request.sequence, position));
 }
 
 /// Adds the latents that lie at the places of the step's tokens. Each needs the state before its token; the one
@@ -90,10 +122,9 @@ void Speculator::AddToKeep(const LiveRequest& request) {
   const int64_t begin = std::max<int64_t>(request.step_begin + (request.guessed > 0), 1);
   if (begin >= s.computed) return;
   for (int64_t place = begin; place < s.computed; ++place) {
-    const float* state = place == request.step_begin
-                             ? LastState(s, place - 1)
-                             : engine_->pass().final_states().row(StepRow(engine_->step(), s, place - 1));
-    std::copy_n(state, hidden_, states_.data() + (step_.rows() + place - begin) * hidden_);
+    const float* state = place == request.step_begin ? LastState(s, place - 1) : State(request, place - 1);
+    std::memmove(states_.data() + (step_.rows() + place - begin) * hidden_, state,
+                 static_cast<size_t>(hidden_) * sizeof(float));
   }
   // Nothing attends in this pass, so the role means nothing.
   step_.Add(Run::Role::kPrompt, s.tokens.data() + begin, s.computed - begin, begin - 1, s.block_table.data());
@@ -104,8 +135,7 @@ void Speculator::SaveStates(const LiveRequest& request) {
   const Sequence& s = request.sequence;
   for (int64_t begin = request.step_begin; begin < s.computed;) {
     const int64_t end = std::min((begin / block_size_ + 1) * block_size_, s.computed);
-    std::copy_n(engine_->pass().final_states().row(StepRow(engine_->step(), s, end - 1)), hidden_,
-                LastState(s, end - 1));
+    std::copy_n(State(request, end - 1), hidden_, LastState(s, end - 1));
     begin = end;
   }
 }

@@ -32,25 +32,31 @@ class Speculator {
   static uint64_t PlannedBytes(const ModelConfig& config, const StepLimits& limits);
 
   /// Appends `guessed` tokens to each request's sequence and notes them in `guesses`. All but its last token are
-  /// computed, with Keep after each step, and its block table covers what it is to have. Where the layer gives
+  /// computed, with Keep and KeepGuessed after each step, and its block table covers what it is to have. Where the layer gives
   /// no numbers the last token is repeated. scratch: one a worker.
   void Guess(std::span<LiveRequest* const> requests, std::span<SamplerScratch> scratch);
 
-  /// After engine.RunStep and before another pass: brings the layer's cache and states up to the positions
-  /// [step_begin, sequence.computed) of each request, which the step had; null requests are skipped.
+  /// After engine.RunStep and before another pass: brings the layer's cache and states up to what the step computed
+  /// of each request without guesses, and notes the states of the others. Afterwards these requests' blocks are
+  /// complete: they may be shared, and the requests may end.
   void Keep(std::span<LiveRequest* const> requests);
+  /// After the tokens are drawn: the same of the requests with guesses, up to sequence.computed. Null requests
+  /// are skipped.
+  void KeepGuessed(std::span<LiveRequest* const> requests);
 
  private:
   Speculator(Engine& engine, int64_t max_running);
   void GatherStates(int64_t depth);
   void GuessNext(int64_t depth, std::span<SamplerScratch> scratch);
+  const float* State(const LiveRequest& request, int64_t position) const;
   void AddToKeep(const LiveRequest& request);
   void SaveStates(const LiveRequest& request);
+  void CacheKept();
   float* LastState(const Sequence& sequence, int64_t position) const;
 
   Engine* engine_;
   int64_t hidden_, block_size_;
-  Buffer<float> states_;  // [step tokens, d] of a pass's rows
+  Buffer<float> states_;  // [step tokens, d] of a pass's rows; behind those of Keep, the ones noted for KeepGuessed
   Buffer<float> last_;    // [blocks, d] after the final norm, of the last computed position in each block
   Step step_;
   std::vector<LiveRequest*> guessing_;  // those that want a guess of the current depth or deeper

@@ -128,6 +128,35 @@ TEST(Speculator, APrefixHitChangesNoGuess) {
   EXPECT_EQ(warm->stats().prefix_hit_tokens, 24) << "up to the block before the one that differs";
 }
 
+/// A request that ends in the step that computes its prompt leaves whole blocks behind: whoever finds them guesses as
+/// if it had computed them.
+TEST(Speculator, BlocksOfARequestThatEndsWithItsPromptAreWhole) {
+  const Asked asked = Narrow(30, 60, 1);
+  auto engine = Load(kFolder, 4, 2, /*mtp=*/true);
+  const Truth truth = Alone(*engine, asked);
+  auto cold = Must(EngineLoop::Start(std::move(engine), Guessing(2)));
+  const Guesses alone = RunOne(*cold, asked, truth);
+  EXPECT_GT(alone.accepted, 5);
+
+  for (const bool stops : {false, true}) {
+    Asked brief = asked;
+    if (stops) {
+      brief.stop_ids = {3, 50, 121};
+    } else {
+      brief.params.max_tokens = 1;
+    }
+    auto fresh = Load(kFolder, 4, 2, /*mtp=*/true);
+    const Truth brief_truth = Alone(*fresh, brief);
+    // The latents that Alone left are none of the loop's.
+    const ops::LayerCache& layer = fresh->pass().cache().layer(fresh->config().num_hidden_layers);
+    std::memset(layer.data, 0xFF, static_cast<size_t>(24 * layer.row_bytes()));
+    auto warm = Must(EngineLoop::Start(std::move(fresh), Guessing(2)));
+    EXPECT_EQ(RunOne(*warm, brief, brief_truth), (Guesses{.steps = 1})) << "prompt and end in one step";
+    EXPECT_EQ(RunOne(*warm, asked, truth), alone);
+    EXPECT_EQ(warm->stats().prefix_hit_tokens, 24);
+  }
+}
+
 /// Requests that run side by side on the same blocks, each with another token after them.
 TEST(Speculator, CompanyOnSharedBlocksChangesNoGuess) {
   constexpr size_t kRequests = 3;
