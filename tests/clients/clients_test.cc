@@ -37,6 +37,14 @@ class Clients : public ClientsTest {
 TEST_F(Clients, OpenAi) { EXPECT_EQ(RunNode("openai.mjs"), 0); }
 TEST_F(Clients, Anthropic) { EXPECT_EQ(RunNode("anthropic.mjs"), 0); }
 
+/// The default model knows JSON and calls of tools, so that forms meet what they are for.
+class Forms : public ClientsTest {
+ protected:
+  std::string ServedModel() override { return HADAL_DEFAULT_MODEL; }
+};
+
+TEST_F(Forms, StructuredOutput) { EXPECT_EQ(RunNode("structured.mjs"), 0); }
+
 /// Alone without a prefix cache, then in company with one that is too small for all.
 class Determinism : public ClientsTest {
  protected:

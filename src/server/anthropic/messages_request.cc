@@ -15,15 +15,29 @@ ApiStatus RefuseUnsupported(const Fields& fields) {
     if (fields.Find(name))
       return BadField(std::string(name), "'{}' asks for tools that run on the server, which has none", name);
   }
-  bool structured = fields.Find("output_format") != nullptr;
-  if (const Json* found = fields.Find("output_config")) {
-    ASSIGN_OR_RETURN(const Fields config, Fields::Of(*found, "output_config"));
-    structured |= config.Find("format") != nullptr;
-  }
-  if (structured)
-    return BadField("output_config",
-                    "'output_config.format' asks for structured output, which /v1/messages does not have; "
-                    "/v1/chat/completions takes 'response_format'");
+  if (fields.Find("output_format"))
+    return BadField("output_format", "'output_format' is not supported; use 'output_config.format'");
+  return {};
+}
+
+/// `output_config.format`: the text's JSON schema.
+ApiStatus ReadFormat(const Fields& fields, OutputSpec& form) {
+  const Json* found = fields.Find("output_config");
+  if (!found) return {};
+  ASSIGN_OR_RETURN(const Fields config, Fields::Of(*found, "output_config"));
+  const Json* format = config.Find("format");
+  if (!format) return {};
+  ASSIGN_OR_RETURN(const Fields given, Fields::Of(*format, "output_config.format"));
+  std::string type;
+  RETURN_IF_ERROR(given.Take("type", type));
+  const Json* schema = given.Find("schema");
+  if (type != "json_schema")
+    return BadField(given.Place("type"), "'{}' must be 'json_schema' and is '{}'", given.Place("type"),
+                    type.substr(0, 64));
+  if (!schema) return BadField(given.Place("schema"), "'{}' is missing", given.Place("schema"));
+  form.content = OutputSpec::kJsonSchema;
+  form.place = given.Place("schema");
+  form.schema = *schema;
   return {};
 }
 
@@ -92,7 +106,7 @@ ApiStatus ReadThinking(const Fields& fields, const ApiContext& api, Chat& chat) 
 
 }  // namespace
 
-ApiResult<Chat> ReadMessagesChat(const Fields& fields, const ApiContext& api) {
+ApiResult<Chat> ReadMessagesChat(const Fields& fields, const ApiContext& api, OutputSpec& form) {
   RETURN_IF_ERROR(CheckModel(fields, api));
   RETURN_IF_ERROR(RefuseUnsupported(fields));
   if (!api.chat_template)
@@ -101,14 +115,15 @@ ApiResult<Chat> ReadMessagesChat(const Fields& fields, const ApiContext& api) {
   Chat chat;
   RETURN_IF_ERROR(ReadSystem(fields, chat.messages));
   RETURN_IF_ERROR(ReadMessages(fields, chat.messages));
-  ASSIGN_OR_RETURN(chat.tools, ReadTools(fields));
+  ASSIGN_OR_RETURN(chat.tools, ReadTools(fields, form));
   RETURN_IF_ERROR(ReadThinking(fields, api, chat));
+  RETURN_IF_ERROR(ReadFormat(fields, form));
   return chat;
 }
 
 ApiResult<MessagesRequest> ReadMessagesRequest(const Fields& fields, const ApiContext& api) {
   MessagesRequest request;
-  ASSIGN_OR_RETURN(request.chat, ReadMessagesChat(fields, api));
+  ASSIGN_OR_RETURN(request.chat, ReadMessagesChat(fields, api, request.options.output));
   request.options.sampling = api.defaults;
   RETURN_IF_ERROR(ReadSampling(fields, api, request.options.sampling));
   RETURN_IF_ERROR(fields.Take("stream", request.options.stream));

@@ -17,7 +17,8 @@ struct MessagesRequest {
 /// ignored. Without a seed one is drawn.
 ApiResult<MessagesRequest> ReadMessagesRequest(const Fields& fields, const ApiContext& api);
 
-/// What makes the prompt: model, system, messages, tools, thinking.
-ApiResult<Chat> ReadMessagesChat(const Fields& fields, const ApiContext& api);
+/// What makes the prompt: model, system, messages, tools, thinking. Into `form` goes what the answer
+/// and its calls must be like.
+ApiResult<Chat> ReadMessagesChat(const Fields& fields, const ApiContext& api, OutputSpec& form);
 
 }  // namespace hadal::anthropic

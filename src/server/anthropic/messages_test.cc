@@ -251,7 +251,14 @@ TEST(Messages, RefusesByName) {
   Refuse(Hello(R"(, "stop_sequences": "x")"), "'stop_sequences' must be an array");
   Refuse(Hello(R"(, "stop_sequences": [""])"), "empty");
   Refuse(Hello(R"(, "mcp_servers": [])"), "'mcp_servers' asks for tools that run on the server");
-  Refuse(Hello(R"(, "output_config": {"format": {"type": "json_schema"}})"), "structured output");
+  const auto format = [](const std::string& members) {
+    return Hello(R"(, "output_config": {"format": {)" + members + "}}");
+  };
+  Refuse(format(R"("type": "json_schema")"), "'output_config.format.schema' is missing");
+  Refuse(format(R"("type": "json_object")"), "'output_config.format.type' must be 'json_schema'");
+  Refuse(format(R"("type": "json_schema", "schema": {"not": {}})"), "'output_config.format.schema': ");
+  Refuse(format(R"("type": "json_schema", "schema": "")"), "'output_config.format.schema': ");
+  Refuse(Hello(R"(, "output_format": {"type": "json_schema"})"), "use 'output_config.format'");
   Refuse(Hello(R"(, "thinking": {"type": "much"})"), "'thinking.type' must be 'enabled' or 'disabled'");
   Refuse(Hello(R"(, "system": [{"type": "image"}])"), "'system[0].type' is 'image'");
   Refuse(Conversation("[]"), "'messages' is empty");
@@ -275,8 +282,76 @@ TEST(Messages, RefusesToolsByName) {
   Refuse(tool(R"("name": "a")"), "'tools[0].input_schema' is missing");
   Refuse(tool(R"("name": "a", "input_schema": {"properties": {"x": {"pattern": "("}}})"),
          "no regular expression");
-  Refuse(Hello(kTools + R"(, "tool_choice": {"type": "any", "disable_parallel_tool_use": true})"),
-         "disable_parallel_tool_use");
+  Refuse(Hello(kTools + R"(, "tool_choice": {"type": "tool", "name": "other"})"),
+         "is 'other', which is not among");
+  Refuse(Hello(R"(, "tool_choice": {"type": "any"})"), "there are no tools");
+  Refuse(Hello(kTools + R"(, "tool_choice": {"type": "tool"})"), "'tool_choice.name' is missing");
+  Refuse(Hello(kTools + R"(, "tool_choice": {"type": "some"})"), "must be auto, any, tool or none");
+  Refuse(tool(R"("name": "a", "strict": true, "input_schema": {"not": {}})"), "'tools[0].input_schema': ");
+}
+
+const std::string kStrictTools =
+    R"(, "tools": [{"name": "add", "strict": true, "input_schema": {"type": "object",)"
+    R"( "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": false}},)"
+    R"( {"name": "now", "input_schema": {"type": "object"}}])";
+
+std::string Calling(const std::vector<std::string>& calls) {
+  std::string text = "<｜tool▁calls▁begin｜>";
+  for (const std::string& call : calls)
+    text += "<｜tool▁call▁begin｜>" + call.substr(0, 3) + "<｜tool▁sep｜>" + call.substr(4) + "<｜tool▁call▁end｜>";
+  return text + "<｜tool▁calls▁end｜>";
+}
+
+/// Whether an answer to a call with `more` may be `text`.
+testing::AssertionResult Takes(const std::string& more, const std::string& text) {
+  Api api;
+  const auto writer = api.Messages(Hello(more));
+  if (api.backend.requests.empty()) return testing::AssertionFailure() << writer->body;
+  return TakesWhole(api, text);
+}
+
+TEST(Messages, StrictToolsBindTheirInput) {
+  EXPECT_TRUE(Takes(kStrictTools, "Any text."));
+  EXPECT_TRUE(Takes(kStrictTools, "So:" + Calling({"add {\"a\": 1}", "now {\"b\": [\"x\"]}"})));
+  EXPECT_FALSE(Takes(kStrictTools, Calling({"add {\"b\": 1}"})));
+  EXPECT_FALSE(Takes(kStrictTools, Calling({"sub {\"a\": 1}"})));
+}
+
+TEST(Messages, ToolChoiceIsHeld) {
+  const auto choice = [](const std::string& members) {
+    return kStrictTools + R"(, "tool_choice": {"type": )" + members + "}";
+  };
+  const std::string add = "add {\"a\": 1}", now = "now {}";
+  EXPECT_FALSE(Takes(choice(R"("any")"), "No."));
+  EXPECT_TRUE(Takes(choice(R"("any")"), Calling({now, add})));
+  EXPECT_TRUE(Takes(choice(R"("any", "disable_parallel_tool_use": true)"), Calling({now})));
+  EXPECT_FALSE(Takes(choice(R"("any", "disable_parallel_tool_use": true)"), Calling({now, add})));
+  EXPECT_TRUE(Takes(choice(R"("auto", "disable_parallel_tool_use": true)"), "No."));
+  EXPECT_FALSE(Takes(choice(R"("auto", "disable_parallel_tool_use": true)"), Calling({now, now})));
+  EXPECT_TRUE(Takes(choice(R"("tool", "name": "now")"), Calling({now, now})));
+  EXPECT_FALSE(Takes(choice(R"("tool", "name": "now")"), Calling({add})));
+  EXPECT_FALSE(Takes(choice(R"("tool", "name": "now")"), "No."));
+  Api none;
+  none.Messages(Hello(choice(R"("none")")));
+  EXPECT_EQ(none.backend.requests.at(0).constraint, nullptr) << "nothing may be called";
+  Api free;
+  free.Messages(Hello(kTools));
+  EXPECT_EQ(free.backend.requests.at(0).constraint, nullptr) << "nothing is asked for";
+}
+
+TEST(Messages, OutputFormatIsHeld) {
+  const std::string format =
+      R"(, "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object",)"
+      R"( "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": false}}})";
+  EXPECT_TRUE(Takes(format, "{\"a\": 2}"));
+  EXPECT_FALSE(Takes(format, "{\"a\": 3}"));
+  EXPECT_FALSE(Takes(format, "Two."));
+  const std::string thinking = format + R"(, "thinking": {"type": "enabled", "budget_tokens": 1024})";
+  EXPECT_TRUE(Takes(thinking, "Hm, 3?</think>{\"a\": 1}")) << "the form begins after thinking";
+  EXPECT_FALSE(Takes(thinking, "Hm</think>Two."));
+  EXPECT_TRUE(Takes(format + kStrictTools, "{\"a\": 1}"));
+  EXPECT_TRUE(Takes(format + kStrictTools, Calling({"now {}"})));
+  EXPECT_FALSE(Takes(format + kStrictTools, "Text"));
 }
 
 TEST(Messages, ThinkingThatTheModelCannotDoIsRefused) {

@@ -20,7 +20,8 @@ ApiResult<CallPlan> PlanMessages(const ApiContext& api, const Fields& fields) {
 }
 
 ApiResult<std::string> CountTokens(const ApiContext& api, const Fields& fields) {
-  ASSIGN_OR_RETURN(const Chat chat, ReadMessagesChat(fields, api));
+  OutputSpec form;  // no tokens of it are in the prompt
+  ASSIGN_OR_RETURN(const Chat chat, ReadMessagesChat(fields, api, form));
   ASSIGN_OR_RETURN(const ChatPrompt prompt, EncodeClientsChat(api, chat));
   JsonWriter json;
   json.BeginObject().Key("input_tokens").Int(static_cast<int64_t>(prompt.ids.size())).EndObject();

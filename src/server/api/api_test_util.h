@@ -172,4 +172,24 @@ class TestApi {
   std::vector<Route> routes;
 };
 
+/// Whether the form of the last request's answer takes `text` as a whole, its markers as tokens.
+inline testing::AssertionResult TakesWhole(TestApi& api, std::string_view text) {
+  if (api.backend.requests.empty()) return testing::AssertionFailure() << "nothing was asked";
+  const auto constraint = api.backend.requests.back().constraint;
+  if (!constraint) return testing::AssertionFailure() << "there is no constraint";
+  const auto allows = [](std::span<const uint64_t> mask, int32_t id) {
+    return (mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0;
+  };
+  for (const int32_t id : api.Ids(text)) {
+    const std::string_view bytes = api.context.tokenizer.TokenBytes(id).value();
+    if (constraint->MustEnd()) return testing::AssertionFailure() << "it ends before '" << bytes << "'";
+    const auto mask = constraint->Allowed();
+    if (!mask) return testing::AssertionFailure() << mask.error().message;
+    if (!allows(*mask, id)) return testing::AssertionFailure() << "it refuses '" << bytes << "'";
+    constraint->Accept(id);
+  }
+  if (constraint->MustEnd() || allows(constraint->Allowed().value(), 1)) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "it is not complete";
+}
+
 }  // namespace hadal::api

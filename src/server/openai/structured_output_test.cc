@@ -11,31 +11,13 @@ constexpr std::string_view kTools =
        "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": false}}},
        {"type": "function", "function": {"name": "now"}}])";
 
-bool Allows(std::span<const uint64_t> mask, int32_t id) {
-  return (mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0;
-}
-
 /// Whether a chat with `more` may be answered with `text` as a whole, its markers as tokens.
 testing::AssertionResult Takes(const std::string& template_name, const std::string& more,
                                const std::string& text) {
   Api api(template_name);
   const auto writer = api.Chat(Hello(more));
   if (api.backend.requests.size() != 1) return testing::AssertionFailure() << writer->body;
-  const auto constraint = api.backend.requests[0].constraint;
-  if (!constraint) return testing::AssertionFailure() << "there is no constraint";
-  for (const int32_t id : api.Ids(text)) {
-    if (constraint->MustEnd())
-      return testing::AssertionFailure()
-             << "it ends before '" << api.context.tokenizer.TokenBytes(id).value() << "'";
-    const auto mask = constraint->Allowed();
-    if (!mask) return testing::AssertionFailure() << mask.error().message;
-    if (!Allows(*mask, id))
-      return testing::AssertionFailure()
-             << "it refuses '" << api.context.tokenizer.TokenBytes(id).value() << "'";
-    constraint->Accept(id);
-  }
-  if (constraint->MustEnd() || Allows(constraint->Allowed().value(), 1)) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "it is not complete";
+  return TakesWhole(api, text);
 }
 
 std::string Tools(const std::string& more = {}) { return std::string(kTools) + more; }
