@@ -1,6 +1,7 @@
 #!/bin/bash
 # What the server makes of the engine, in one run: what it adds to a request alone, and its throughput with 16 at once
-# against `hadal bench model` at batch 16. Starts a real server on loopback; prints a table a model folder.
+# against `hadal bench model` at batch 16, of the same work: 512 tokens prefilled, 128 decoded behind them. Starts a real
+# server on loopback; prints a table a model folder.
 #
 #   bench/serve.sh [--rounds N] [--build DIR] [--model DIR]... [--out DIR]
 #
@@ -8,7 +9,7 @@
 # printed; the default is build/bench. The rounds alternate (A B A B), and the figures are their medians.
 set -euo pipefail
 
-usage() { sed -n '5,8s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '6,9s/^# \{0,1\}//p' "$0"; }
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/release out=$root/build/bench rounds=5 models=()
 while (($#)); do
@@ -67,11 +68,13 @@ for model in "${models[@]}"; do
   "$overhead" "${client[@]}" --model-dir "$model" --requests "$rounds" --concurrency 16 | tee "$out/$name-overhead-16.txt"
   : > "$out/$name-shares.txt"
   for ((round = 0; round < rounds; ++round)); do
-    "$hadal" bench model --model "$model" --batch 16 --prompt 512 --generate 128 --repeat 3 --json > "$out/$name-model.json"
+    "$hadal" bench model --model "$model" --batch 16 --prompt 512 --generate 1 --repeat 3 --json > "$out/$name-prefill.json"
+    "$hadal" bench model --model "$model" --batch 16 --prompt 1 --depth 512 --generate 128 --repeat 3 --json \
+      > "$out/$name-decode.json"
     "$hadal" bench serve "${client[@]}" --concurrency 16 --requests 64 --input 512 --output 128 --seed "$round" \
       --json "$out/$name-serve.json" > /dev/null
     # Of the pretty JSON: bench model's medians, prefill first; bench serve's output tokens a second.
-    read -r prefill decode < <(grep -o '"median": [0-9.e+]*' "$out/$name-model.json" | awk '{ print $2 }' | paste -sd' ')
+    prefill=$(number "$out/$name-prefill.json" median) decode=$(number "$out/$name-decode.json" median 2)
     served=$(number "$out/$name-serve.json" output_tokens 2)  # the first is the length asked for
     awk -v p="$prefill" -v d="$decode" -v s="$served" \
       'BEGIN { ideal = 128 / (512 / p + 127 / d); printf "%.4f %.1f %.1f %.1f %.1f\n", s / ideal, s, ideal, p, d }' |

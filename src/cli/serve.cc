@@ -44,7 +44,7 @@ struct ServeFlags {
   ServeLogFlags log;
   std::string state, listen = "127.0.0.1:8443", ready_file, name, public_url;
   std::vector<std::string> hosts;
-  int64_t max_running = 16, max_waiting = 256, cache_sequences = 4, cache_tokens = 0, max_connections = 4096, drain = 30;
+  int64_t max_running = 16, max_waiting = 256, cache_sequences = 0, cache_tokens = 0, max_connections = 4096, drain = 30;
   std::string speculative = "off";
   int64_t speculative_tokens = 1;
   double target_tpot_ms = 0;
@@ -120,7 +120,8 @@ LoopOptions ToLoopOptions(const ServeFlags& flags) {
 /// Loads the engine and hands it to the service.
 Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, EngineOptions options, Log& log) {
   LoopOptions loop = ToLoopOptions(flags);
-  options.sequences = flags.cache_sequences;
+  options.sequences = flags.cache_sequences > 0 ? flags.cache_sequences : flags.max_running;
+  options.fewer_sequences = flags.cache_sequences == 0;
   options.cache_tokens = flags.cache_tokens;
   options.load.mtp = loop.speculative == Speculation::kMtp;
   options.logit_rows = flags.max_running * (options.load.mtp ? 1 + flags.speculative_tokens : 1);
@@ -246,8 +247,9 @@ void AddLoadSettings(CLI::App& verb, ServeFlags& flags) {
   Setting(AddNumber(verb, "--max-waiting", flags.max_waiting, 1, 1000000,
                     "Requests that wait at most; more get 429"),
           "engine.max_waiting");
-  Setting(AddNumber(verb, "--cache-sequences", flags.cache_sequences, 1, 4096,
-                    "Full contexts (of --context tokens) that the cache has room for"),
+  Setting(AddNumber(verb, "--cache-sequences", flags.cache_sequences, 0, 4096,
+                    "Full contexts (of --context tokens) that the cache has room for; 0: as many as --max-running, or "
+                    "what the memory leaves"),
           "engine.cache_sequences");
   Setting(AddNumber(verb, "--cache-tokens", flags.cache_tokens, 0, int64_t{1} << 40,
                     "Tokens that the cache has room for, of all requests together; 0: as --cache-sequences says"),

@@ -41,6 +41,39 @@ MemoryPlan PlanFor(const Loading& loading, const EngineOptions& options, const S
   return plan;
 }
 
+/// The most of [least, most] that fits, where what fits is an interval from `least`; 0 if none does.
+template <typename Fits>
+int64_t MostThatFits(int64_t least, int64_t most, Fits&& fits) {
+  int64_t best = 0;
+  while (least <= most) {
+    const int64_t middle = least + (most - least) / 2;
+    if (fits(middle)) {
+      best = middle;
+      least = middle + 1;
+    } else {
+      most = middle - 1;
+    }
+  }
+  return best;
+}
+
+/// With fewer_sequences: as large a cache as fits, at most what was asked for and at least one context. A tenth of what is
+/// available stays free, for what else runs on the machine.
+void FitCache(Loading& loading, const EngineOptions& options) {
+  const uint64_t available = AvailableMemoryBytes() / 10 * 9;
+  if (!options.fewer_sequences || loading.plan.total() <= available) return;
+  const int64_t size = loading.limits.block_size;
+  const int64_t least = (loading.limits.context + size - 1) / size;
+  const int64_t blocks = MostThatFits(least, loading.limits.cache_tokens / size, [&](int64_t n) {
+    StepLimits smaller = loading.limits;
+    smaller.cache_tokens = n * size;
+    return PlanFor(loading, options, smaller).total() <= available;
+  });
+  loading.limits.cache_tokens = std::max(blocks, least) * size;
+  loading.limits.tokens = std::min(loading.limits.tokens, loading.limits.cache_tokens);
+  loading.plan = PlanFor(loading, options, loading.limits);
+}
+
 Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
   Loading loading;
   ASSIGN_OR_RETURN(loading.config, LoadConfig(dir));
@@ -71,28 +104,13 @@ Result<Loading> Prepare(const Path& dir, const EngineOptions& options) {
   loading.cache_bf16 = options.load.compute == ComputeMode::kAuto;
   loading.plan = PlanFor(loading, options, loading.limits);
   ASSIGN_OR_RETURN(loading.plan.weights, PlanWeights(config, *loading.checkpoint, options.load));
+  FitCache(loading, options);
   return loading;
 }
 
 std::string Amount(uint64_t bytes) {
   const double value = static_cast<double>(bytes);
   return bytes < 1'000'000'000 ? fmt::format("{:.1f} MB", value / 1e6) : fmt::format("{:.2f} GB", value / 1e9);
-}
-
-/// The most of [least, most] that fits, where what fits is an interval from `least`; 0 if none does.
-template <typename Fits>
-int64_t MostThatFits(int64_t least, int64_t most, Fits&& fits) {
-  int64_t best = 0;
-  while (least <= most) {
-    const int64_t middle = least + (most - least) / 2;
-    if (fits(middle)) {
-      best = middle;
-      least = middle + 1;
-    } else {
-      most = middle - 1;
-    }
-  }
-  return best;
 }
 
 /// The cheapest changes that would make the plan fit `available`.

@@ -22,6 +22,7 @@ struct EngineOptions {
   int64_t context = 0;           // positions of one sequence; 0: 4096 or the model's, whichever is less
   int64_t sequences = 1;         // full contexts that the cache has room for
   int64_t cache_tokens = 0;      // positions that the cache has room for, instead of `sequences`; 0: as those say
+  bool fewer_sequences = false;  // where memory is short, make room for fewer, down to one, instead of refusing
   int64_t step_tokens = 512;     // tokens in one step at most
   int64_t logit_rows = 1;        // rows of logits in one step at most
   int64_t block_size = 64;       // positions in a cache block

@@ -82,6 +82,25 @@ TEST(Engine, WhatStandsOnTheEngineIsInThePlanAndInTheRefusal) {
     EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
 }
 
+TEST(Engine, FewerSequencesWhereTheMemoryIsShort) {
+  EngineOptions options = Options(2560);
+  options.sequences = 4;
+  options.fewer_sequences = true;
+  EXPECT_EQ(Must(Engine::Plan(golden::Folder("v3-tiny-bf16"), options)).cache_tokens, 4 * 2560) << "memory suffices";
+
+  const uint64_t available = AvailableMemoryBytes();
+  options.beside = [&](const ModelConfig&, const StepLimits&, int, MemoryPlan& plan) { plan.connections = available / 2; };
+  options.sequences = 1'000'000;  // about a terabyte
+  const MemoryPlan plan = Must(Engine::Plan(golden::Folder("v3-tiny-bf16"), options));
+  EXPECT_LT(plan.total(), available);
+  EXPECT_GT(plan.cache, available / 8);
+  EXPECT_EQ(plan.cache_tokens % options.block_size, 0);
+
+  options.beside = [&](const ModelConfig&, const StepLimits&, int, MemoryPlan& plan) { plan.connections = available; };
+  EXPECT_EQ(Must(Engine::Plan(golden::Folder("v3-tiny-bf16"), options)).cache_tokens, 2560) << "one context at least";
+  EXPECT_FALSE(Engine::Load(golden::Folder("v3-tiny-bf16"), options));
+}
+
 TEST(Engine, TokensOutsideVocabularyOrContextAreRefusedByPlace) {
   const auto engine = Must(Engine::Load(golden::Folder("v3-tiny-bf16"), Options(64)));
   const int32_t outside[] = {1, 512};
