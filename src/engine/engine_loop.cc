@@ -48,6 +48,8 @@ Status CheckOptions(Engine& engine, const LoopOptions& options) {
     return Unsupported("speculative decoding with MTP needs the model's prediction layers, and none is loaded "
                        "(config.json: num_nextn_predict_layers = {})",
                        engine.config().num_nextn_predict_layers);
+  if (options.guess_cost && !(*options.guess_cost >= 0 && *options.guess_cost <= 1))
+    return InvalidArgument("guess_cost is {}; it must be a share of a step, from 0 to 1", *options.guess_cost);
   if (options.speculative_tokens < 1 || options.speculative_tokens > kMostDrafts)
     return InvalidArgument("speculative_tokens is {}; it must be from 1 to {}", options.speculative_tokens,
                            kMostDrafts);
@@ -152,6 +154,11 @@ Result<RequestId> EngineLoop::Submit(GenerationRequest request) {
                    LiveRequest::Create(std::move(request), engine_->config().vocab_size, context_,
                                        engine_->pass().limits().block_size));
   live->hashes = cache_.Hashes(live->sequence.tokens);
+  if (options_.speculative != Speculation::kOff) {
+    const int64_t most = live->request.constraint ? 1 : options_.speculative_tokens;
+    live->guess_control = GuessControl(most, options_.guess_cost.value_or(cost_.GuessShare()));
+    live->most_drafts = most;
+  }
 
   RequestId id;
   {
@@ -261,7 +268,10 @@ void EngineLoop::RunStep() {
     if (speculator_) speculator_->Keep(stepping_);
     scheduler_.Complete();
     Sample(plan, *logits);
-    if (speculator_) speculator_->KeepGuessed(stepping_);
+    if (speculator_) {
+      speculator_->KeepGuessed(stepping_);
+      JudgeGuesses();
+    }
   } else {
     FailStep(plan, logits.error());
   }
@@ -299,12 +309,13 @@ void EngineLoop::MarkStarted(const StepPlan& plan, Clock::time_point now) {
 
 /// Notes where the step's requests stand, and has tokens guessed where the plan has room for them.
 void EngineLoop::BeginStep(const StepPlan& plan) {
-  accepted_ = 0;
+  accepted_ = pauses_ = 0;
   stepping_.clear();
   for (size_t i = 0; i < plan.slices.size(); ++i) {
     LiveRequest& request = static_cast<LiveRequest&>(*plan.requests[i]);
     request.step_begin = request.sequence.computed;
     request.guessed = plan.slices[i].drafts;
+    request.right = 0;
     stepping_.push_back(&request);
   }
   if (speculator_) speculator_->Guess(stepping_, scratch_);
@@ -352,6 +363,7 @@ void EngineLoop::Deliver(size_t round) {
     const bool right = static_cast<int64_t>(round) < request->guessed && request->guesses[round] == token;
     tokens += token >= 0;
     accepted_ += right;
+    request->right += right;
     if (request->event.finished) {
       Retire(*request);
       continue;
@@ -364,6 +376,16 @@ void EngineLoop::Deliver(size_t round) {
   drawing_.resize(kept);
   std::lock_guard lock(mutex_);
   stats_.generated_tokens += tokens;
+}
+
+/// Decides which requests may have guesses in the next step.
+void EngineLoop::JudgeGuesses() {
+  for (LiveRequest* request : stepping_) {
+    if (!request) continue;
+    GuessControl& control = request->guess_control;
+    pauses_ += control.Observe(request->guessed, request->right, request->usage.generated);
+    request->most_drafts = control.Most(request->usage.generated);
+  }
 }
 
 /// Requests that a delivery has ended get no further token.
@@ -412,6 +434,7 @@ void EngineLoop::Publish(const StepPlan& plan, double seconds, bool succeeded) {
   if (succeeded) stats_.prefill_tokens += plan.prefill_tokens;
   if (succeeded) stats_.drafted_tokens += plan.draft_tokens;
   stats_.accepted_tokens += accepted_;
+  stats_.guess_pauses += pauses_;
   stats_.last_step_requests = static_cast<int64_t>(plan.slices.size());
   stats_.last_step_tokens = plan.decode_tokens + plan.draft_tokens + plan.prefill_tokens;
   stats_.last_step_seconds = seconds;

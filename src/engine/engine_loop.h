@@ -33,6 +33,9 @@ struct LoopOptions {
   double target_tpot_ms = 0;
   Speculation speculative = Speculation::kOff;  // kMtp: the engine must have prediction layers loaded
   int64_t speculative_tokens = 1;  // guessed for a request in a step, 1 to kMostDrafts; each may need a row of logits
+  /// What a guess costs, as a share of a step: a request whose guesses come true less often pauses them
+  /// (GuessControl). 0: it never does; nothing: DecodeCost::GuessShare.
+  std::optional<double> guess_cost = {};
   /// Called from the engine thread after each step that succeeded, for metrics: must neither block nor throw.
   std::function<void(const StepRecord&)> on_step = {};
 };
@@ -51,6 +54,7 @@ struct LoopStats {
   int64_t generated_tokens = 0;
   int64_t drafted_tokens = 0;   // guessed and computed
   int64_t accepted_tokens = 0;  // of these, became tokens of answers
+  int64_t guess_pauses = 0;     // times that a request's guesses were paused, as too few became tokens
   int64_t finished_requests = 0;
   int64_t last_step_requests = 0, last_step_tokens = 0;
   double last_step_seconds = 0;  // forward, sampling and delivery
@@ -121,6 +125,7 @@ class EngineLoop {
   void Sample(const StepPlan& plan, View<const float> logits);
   void Draw(View<const float> logits);
   void Deliver(size_t round);
+  void JudgeGuesses();
   void FailStep(const StepPlan& plan, const Error& error);
   void Retire(LiveRequest& request);
   void CountBlocks();
@@ -141,6 +146,7 @@ class EngineLoop {
   std::vector<SamplerScratch> scratch_;         // one a worker
   std::optional<Speculator> speculator_;
   int64_t accepted_ = 0;                        // guesses of the step that were right
+  int64_t pauses_ = 0;                          // that the step brought
   std::vector<LiveRequest*> stepping_;          // the step's; null once they have ended
   std::vector<LiveRequest*> drawing_;           // those of them whose next token's logits are there
   std::vector<LiveRequest*> arrived_, doomed_;  // taken out of inbox_, cancels_

@@ -41,8 +41,16 @@ void LiveRequest::Draw(std::span<const float> logits, SamplerScratch& scratch) {
   distribution.Top(request.logprobs, event.top);
 }
 
-int32_t LiveRequest::Guess(std::span<const float> logits, SamplerScratch& scratch) const {
-  return sampler.Sample(logits, static_cast<uint64_t>(sequence.length()), scratch).value_or(-1);
+int32_t LiveRequest::Guess(std::span<const float> logits, SamplerScratch& scratch) {
+  std::span<const uint64_t> allowed;
+  if (request.constraint) {
+    // Draw asks for the same mask, which is kept.
+    if (request.constraint->MustEnd()) return -1;
+    const auto mask = request.constraint->Allowed();
+    if (!mask) return -1;
+    allowed = *mask;
+  }
+  return sampler.Sample(logits, static_cast<uint64_t>(sequence.length()), scratch, allowed).value_or(-1);
 }
 
 void LiveRequest::Accept(int64_t context) {

@@ -5,14 +5,12 @@
 #include <chrono>
 #include <memory>
 
+#include "engine/guess_control.h"
 #include "engine/request.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 
 namespace hadal {
-
-// Tokens guessed ahead of one request in one step at most.
-inline constexpr int64_t kMostDrafts = 4;
 
 struct LiveRequest : ScheduledRequest {
   /// Takes all memory that the request will need. kInvalidArgument: parameters out of range;
@@ -26,8 +24,9 @@ struct LiveRequest : ScheduledRequest {
   /// Chooses the next token from the logits [V] of the last one, into `event`; an error ends the request.
   /// Threads: safe for distinct requests and `scratch`.
   void Draw(std::span<const float> logits, SamplerScratch& scratch);
-  /// What Draw would choose next if `logits` were the model's, and the tokens so far those drawn; -1 if nothing.
-  int32_t Guess(std::span<const float> logits, SamplerScratch& scratch) const;
+  /// What Draw would choose next if `logits` were the model's, and the tokens so far those drawn; -1 if nothing. With
+  /// a constraint the tokens so far are those drawn: it cannot say what may follow a guess.
+  int32_t Guess(std::span<const float> logits, SamplerScratch& scratch);
   /// Appends the token that was drawn, or ends the request: by a stop token, max_tokens or the context.
   void Accept(int64_t context);
   /// Makes `event` the last one, without a token.
@@ -44,9 +43,10 @@ struct LiveRequest : ScheduledRequest {
 
   // Of the step that is under way: where it began, and what Speculator guessed.
   int64_t step_begin = 0;  // sequence.computed before it
-  int64_t guessed = 0;
+  int64_t guessed = 0, right = 0;  // and how many of the guesses became tokens
   std::array<int32_t, kMostDrafts> guesses{};
   int64_t guess_row = 0;  // in the prediction layer's latest pass
+  GuessControl guess_control{0, 0};
 
  private:
   LiveRequest(GenerationRequest asked, Sampler made) : request(std::move(asked)), sampler(std::move(made)) {}

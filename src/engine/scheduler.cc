@@ -124,7 +124,8 @@ void Scheduler::Admit(int64_t& room) {
 int64_t Scheduler::MostDrafts(const ScheduledRequest& request) const {
   const Sequence& s = request.sequence;
   if (s.computed < s.prompt_length) return 0;  // its pending token is the prompt's last
-  return std::clamp<int64_t>(std::min(request.most_tokens, options_.context) - s.length() - 1, 0, options_.drafts);
+  const int64_t usable = std::min(request.most_tokens, options_.context) - s.length() - 1;
+  return std::max<int64_t>(std::min({usable, request.most_drafts, options_.drafts}), 0);
 }
 
 /// Tokens that prompts leave to guesses.

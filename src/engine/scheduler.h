@@ -21,6 +21,7 @@ struct ScheduledRequest {
       0;  // blocks at the table's start that were found in, or offered to, the prefix cache
   int64_t prefix_tokens = -1;  // found in the prefix cache when it first started; -1: has not started
   int64_t most_tokens = std::numeric_limits<int64_t>::max();  // of prompt and answer; there is no guessing beyond
+  int64_t most_drafts = std::numeric_limits<int64_t>::max();  // guesses in the next step, up to the options'
 };
 
 /// Whether `a` is served before `b`: by priority, then arrival. The last in this order is the youngest.

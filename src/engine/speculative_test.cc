@@ -23,7 +23,7 @@ Asked Narrow(int prompt, int64_t max_tokens, double temperature) {
 }
 
 LoopOptions Guessing(int64_t tokens = 1) {
-  return {.max_running = 4, .speculative = Speculation::kMtp, .speculative_tokens = tokens};
+  return {.max_running = 4, .speculative = Speculation::kMtp, .speculative_tokens = tokens, .guess_cost = 0};
 }
 
 struct Guesses {
@@ -198,6 +198,75 @@ TEST(Speculator, RightGuessesSaveTheirSteps) {
   auto loop = Must(EngineLoop::Start(std::move(engine), Guessing(4)));
   const Guesses guesses = RunOne(*loop, asked, truth);
   EXPECT_EQ(guesses, (Guesses{.drafted = 48, .accepted = 48, .steps = 13})) << "a first token, then five a step";
+}
+
+/// What the answer shows of its guesses decides when they pause, whatever runs beside it; the tokens are the same.
+TEST(Speculator, GuessesThatSeldomComeTruePauseAsTheyDoAlone) {
+  constexpr size_t kRequests = 3;
+  auto engine = Load(kFolder, 4, 2, /*mtp=*/true);
+  std::vector<Asked> asked(kRequests, Narrow(25, 70, 1));
+  std::vector<Truth> truths;
+  for (size_t i = 0; i < kRequests; ++i) {
+    asked[i].params.seed = i;
+    truths.push_back(Alone(*engine, asked[i]));
+  }
+  LoopOptions options = Guessing(2);
+  options.guess_cost = 0.9;
+  auto loop = Must(EngineLoop::Start(std::move(engine), options));
+  Guesses alone;
+  for (size_t i = 0; i < kRequests; ++i) {
+    const Guesses one = RunOne(*loop, asked[i], truths[i]);
+    alone.drafted += one.drafted;
+    alone.accepted += one.accepted;
+    EXPECT_LT(one.drafted, 40) << "of some 70";
+  }
+  EXPECT_GE(loop->stats().guess_pauses, static_cast<int64_t>(kRequests));
+
+  auto together = Must(EngineLoop::Start(Load(kFolder, 4, 2, /*mtp=*/true), options));
+  std::vector<Inbox> inboxes(kRequests);
+  for (size_t i = 0; i < kRequests; ++i) Must(together->Submit(ToRequest(asked[i], inboxes[i])));
+  together->Drain(kLong);
+  for (size_t i = 0; i < kRequests; ++i) ExpectTruth(inboxes[i], truths[i], asked[i]);
+  EXPECT_EQ(together->stats().drafted_tokens, alone.drafted);
+  EXPECT_EQ(together->stats().accepted_tokens, alone.accepted);
+  EXPECT_EQ(together->stats().guess_pauses, loop->stats().guess_pauses);
+}
+
+/// Allows one token of those of Narrow at each place, in turn.
+class Turns final : public TokenConstraint {
+ public:
+  explicit Turns(int64_t vocab) : mask_(static_cast<size_t>(vocab + 63) / 64) {}
+  Result<std::span<const uint64_t>> Allowed() override {
+    std::fill(mask_.begin(), mask_.end(), 0);
+    mask_[static_cast<size_t>(Next()) / 64] = uint64_t{1} << (Next() % 64);
+    return std::span<const uint64_t>(mask_);
+  }
+  void Accept(int32_t token) override {
+    EXPECT_EQ(token, Next());
+    ++count_;
+  }
+  bool MustEnd() const override { return false; }
+
+ private:
+  int32_t Next() const { return std::array{3, 50, 121}[count_ % 3]; }
+  std::vector<uint64_t> mask_;
+  size_t count_ = 0;
+};
+
+/// A guess is drawn from what the constraint allows, so where that is one token it is right; further guesses, of
+/// which the constraint cannot say what it allows, are not made.
+TEST(Speculator, GuessesKeepToTheConstraint) {
+  const Asked asked = Narrow(10, 41, 1);
+  auto loop = Must(EngineLoop::Start(Load(kFolder, 2, 2, /*mtp=*/true), Guessing(4)));
+  Inbox inbox;
+  GenerationRequest request = ToRequest(asked, inbox);
+  request.constraint = std::make_shared<Turns>(loop->engine().config().vocab_size);
+  Must(loop->Submit(std::move(request)));
+  loop->Drain(kLong);
+  ASSERT_EQ(inbox.events().size(), 41u);
+  EXPECT_EQ(loop->stats().drafted_tokens, 20);
+  EXPECT_EQ(loop->stats().accepted_tokens, 20);
+  EXPECT_EQ(loop->stats().steps, 21) << "a first token, then two a step";
 }
 
 /// A request that its receiver finishes in the middle of a step's tokens gets none of the rest.

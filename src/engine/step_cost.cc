@@ -33,7 +33,10 @@ DecodeCost::DecodeCost(const ModelConfig& c, const Weights& weights, const KvCac
       expert_(static_cast<double>(ExpertBytes(weights))),
       position_(static_cast<double>(c.num_hidden_layers * cache.layer(0).row_bytes())) {
   const double routed_in_one = static_cast<double>(MoeLayers(weights) * c.num_experts_per_tok);
-  fixed_ = static_cast<double>(weights.BytesPerToken(c)) - routed_in_one * expert_ - token_;
+  const double one = static_cast<double>(weights.BytesPerToken(c)), head = static_cast<double>(weights.head.bytes());
+  fixed_ = one - routed_in_one * expert_ - token_;
+  const double layer = (one - token_ - head) / static_cast<double>(c.num_hidden_layers);
+  guess_share_ = std::min((token_ + routed_in_one * expert_ + layer + head) / one, 1.0);
 }
 
 }  // namespace hadal

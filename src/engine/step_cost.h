@@ -50,9 +50,13 @@ class DecodeCost {
   double Bytes(int64_t tokens, int64_t experts, int64_t positions) const {
     return Bytes(static_cast<double>(tokens), static_cast<double>(experts), static_cast<double>(positions));
   }
+  /// Bytes that a guess adds to a step of one token, as a share of that step's: another row, which reads experts of its
+  /// own, and a pass of the prediction layer, counted as one of the model's layers and the head. At most 1.
+  double GuessShare() const { return guess_share_; }
 
  private:
   double fixed_ = 0, token_ = 0, expert_ = 0, position_ = 0;  // bytes
+  double guess_share_ = 0;
 };
 
 }  // namespace hadal

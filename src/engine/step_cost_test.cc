@@ -48,5 +48,15 @@ TEST(DecodeCost, TokensShareWhatIsNotTheirs) {
   EXPECT_NEAR(cost.Bytes(int64_t{1}, 16, 10) - one, one - cost.Bytes(int64_t{1}, 0, 10), 1e-6);
 }
 
+TEST(DecodeCost, AGuessCostsItsExpertsAndTheHeadAgain) {
+  auto engine = Load("v3-tiny-bf16", 2);
+  const DecodeCost cost(engine->config(), engine->weights(), engine->pass().cache());
+  const double one = static_cast<double>(engine->weights().BytesPerToken(engine->config()));
+  const double routed = one - cost.Bytes(int64_t{1}, 0, 0);
+  const double head = static_cast<double>(engine->weights().head.bytes());
+  EXPECT_GT(cost.GuessShare() * one, routed + head);
+  EXPECT_LT(cost.GuessShare() * one, routed + head + (one - head) / 2) << "a layer of several";
+}
+
 }  // namespace
 }  // namespace hadal::loop_test

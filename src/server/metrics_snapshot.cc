@@ -36,6 +36,8 @@ void Metrics::Families::SetLoop(const LoopStats& loop) {
   Count("hadal_speculative_draft_tokens_total", "Tokens guessed and computed.", Number(loop.drafted_tokens));
   Count("hadal_speculative_accepted_tokens_total", "Of these, became tokens of answers.",
         Number(loop.accepted_tokens));
+  Count("hadal_speculative_pauses_total", "Times that a request's guesses paused, as too few came true.",
+        Number(loop.guess_pauses));
   Count("hadal_preemptions_total", "Requests that lost their cache for a while.", Number(loop.preemptions));
   Count("hadal_prefix_query_tokens_total", "Prompt tokens looked up in the prefix cache.",
           Number(loop.prefix_query_tokens));
