@@ -18,8 +18,9 @@ std::atomic<bool> interrupted{false};
 std::atomic<int> wake_fd{-1};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 int wake_pipe[2] = {-1, -1};
-constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
-struct sigaction previous_actions[3];
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+constexpr int kAllSignals = 4;
+struct sigaction previous_actions[kAllSignals];
 int guarded_signals = 0;
 
 void OnInterrupt(int) {
@@ -62,7 +63,7 @@ InterruptGuard::InterruptGuard(bool also_terminate) {
   struct sigaction action = {};
   action.sa_handler = OnInterrupt;
   action.sa_flags = SA_RESTART;
-  guarded_signals = also_terminate ? 3 : 1;
+  guarded_signals = also_terminate ? kAllSignals : 1;
   for (int i = 0; i < guarded_signals; ++i) sigaction(kSignals[i], &action, &previous_actions[i]);
 }
 

@@ -15,8 +15,8 @@ bool UsesColor(int fd);
 /// and tab): a model must not be able to move the cursor or set the window's title.
 std::string WithoutControls(std::string_view text);
 
-/// While it lives, SIGINT is remembered instead of ending the program; with `also_terminate` SIGTERM and SIGHUP too, so
-/// that a verb which writes a folder can remove it. One at a time.
+/// While it lives, SIGINT is remembered instead of ending the program; with `also_terminate` SIGTERM, SIGHUP and
+/// SIGUSR1 (which mpirun hands on to its ranks) too, so that a verb which writes a folder can remove it. One at a time.
 class InterruptGuard {
  public:
   explicit InterruptGuard(bool also_terminate = false);

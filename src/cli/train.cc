@@ -31,8 +31,8 @@ constexpr const char* kAbout =
 'hadal run' and 'hadal serve' load. With --fresh the folder's config.json and tokenizer are enough.
 
 The run folder (--out) holds checkpoints/, log.jsonl (a line for each update), loss.svg, and at the end
-model/. Ctrl-C or SIGTERM saves and ends; --resume goes on, bit for bit on the same number of ranks, and on
-any other.
+model/. Ctrl-C, SIGTERM or SIGUSR1 saves and ends (exit code 1; 0 under mpirun, which hands on SIGUSR1); --resume
+goes on, bit for bit on the same number of ranks, and on any other.
 
 With --lora-rank low-rank adapters are trained (attention's, or those of --lora-targets) and the model stays
 as it is; the run ends in adapter/ (the PEFT library's layout; 'hadal convert --lora' merges it) and in model/
@@ -200,7 +200,9 @@ Result<train::RunResult> RunAll(const TrainFlags& flags, StepPrinter& printer) {
     printer.Note("metrics on http://" + metrics->address() + "/metrics");
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> world,
-                   OpenWorld({.limit = std::chrono::seconds(flags.timeout), .flight_dir = options.out / "ranks"}));
+                   OpenWorld({.limit = std::chrono::seconds(flags.timeout),
+                              .flight_dir = options.out / "ranks",
+                              .told_to_end = [&] { return interrupt.Requested(); }}));
   const bool leads = world->rank() == 0;
   if (world->size() == 1 || leads) options.peak_flops = MeasurePeak(options);
   train::RunListener listener;
@@ -241,7 +243,8 @@ Result<int> RunTrain(const TrainFlags& flags) {
     RETURN_IF_ERROR(Print(fmt::format("{}\n", result.model.string())));
   }
   if (result.interrupted) printer.Note(fmt::format("stopped after {} updates; --resume goes on", result.steps));
-  return result.interrupted ? kExitWarning : kExitOk;
+  // Of a rank that ends with another code mpirun says that it failed.
+  return result.interrupted && LaunchedRanks() == 1 ? kExitWarning : kExitOk;
 }
 
 void AddShape(CLI::App& verb, TrainFlags& f) {

@@ -35,6 +35,10 @@ class Communicator {
   virtual Status Receive(int from, std::span<std::byte> bytes, const char* what) = 0;
   /// Returns when every rank has called it.
   virtual Status Barrier(const char* what) = 0;
+  /// From now to this rank's next operation, or to Worked, the others wait for it without a limit as long as it lives: it
+  /// does long work of its own. Where the transport has no records of its ranks the limit stays.
+  virtual void Works(const char*) {}
+  virtual void Worked() {}
   /// The ranks that give the same `color`, ordered by `key` (then by rank), as a communicator of their own.
   virtual Result<std::unique_ptr<Communicator>> Split(int color, int key) = 0;
 
@@ -59,6 +63,18 @@ class Communicator {
   Status Stage();
 
   ByteBuffer staging_;
+};
+
+/// Long work of a rank's own, as long as it lives: nothing that communicates.
+class LongWork {
+ public:
+  LongWork(Communicator& world, const char* what) : world_(world) { world_.Works(what); }
+  ~LongWork() { world_.Worked(); }
+  LongWork(const LongWork&) = delete;
+  LongWork& operator=(const LongWork&) = delete;
+
+ private:
+  Communicator& world_;
 };
 
 /// One rank: every collective is already done. Thread-safe, allocates nothing.

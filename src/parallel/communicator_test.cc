@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <thread>
 #include <vector>
 
+#include "parallel/agree.h"
 #include "parallel/thread_communicator.h"
 
 namespace hadal {
@@ -116,6 +118,36 @@ TEST(Communicator, NamesTheRankThatLeftAndTheOneThatHangs) {
   });
   ASSERT_FALSE(hangs);
   EXPECT_NE(hangs.error().message.find("waited for its gradients"), std::string::npos) << hangs.error().message;
+}
+
+TEST(Communicator, WaitsBeyondTheLimitForWorkThatWasAnnounced) {
+  constexpr milliseconds kLimit(50);
+  const Status status = RunRanks(2, kLimit, [&](Communicator& world) -> Status {
+    std::byte byte{};
+    if (world.rank() == 0) {
+      const LongWork work(world, "export");
+      RETURN_IF_ERROR(world.Send(1, {&byte, 1}, "begun"));
+      std::this_thread::sleep_for(4 * kLimit);
+    } else {
+      RETURN_IF_ERROR(world.Receive(0, {&byte, 1}, "begun"));
+    }
+    return world.Barrier("end");
+  });
+  EXPECT_TRUE(status) << status.error().message;
+}
+
+TEST(Agree, GivesAllRanksTheFirstErrorAndTheFirstRanksNumber) {
+  const Status status = RunRanks(3, milliseconds(60000), [](Communicator& world) -> Status {
+    const Status mine = world.rank() == 0 ? Status() : Status(DataLoss("file {} is damaged", world.rank()));
+    const Status all = Agree(world, mine, "files");
+    if (all || all.error().code != Code::kDataLoss || all.error().message != "rank 1: file 1 is damaged")
+      return Internal("rank {} knows another error", world.rank());
+    RETURN_IF_ERROR(Agree(world, {}, "none"));
+    ASSIGN_OR_RETURN(const int64_t number, FromFirst(world, 10 + world.rank(), "number"));
+    if (number != 10) return Internal("rank {} has {}", world.rank(), number);
+    return {};
+  });
+  EXPECT_TRUE(status) << status.error().message;
 }
 
 }  // namespace

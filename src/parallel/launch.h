@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 
 #include "base/file.h"
@@ -14,6 +15,9 @@ struct LaunchOptions {
   std::chrono::milliseconds limit = std::chrono::minutes(10);
   /// A folder that all ranks see, where each records what it does; empty: none.
   Path flight_dir;
+  /// Whether a signal asked this process to end, as mpirun does with all ranks when one has died; null: never. The
+  /// operations go on (the ranks may agree to save first), but a rank that is gone ends them at once.
+  std::function<bool()> told_to_end;
   /// Bytes of one rank that travel in one message of a gather; larger parts go in several. Below 2 GiB, MPI's limit.
   size_t message_bytes = size_t{1} << 30;
 };

@@ -5,13 +5,14 @@
 #include <chrono>
 #include <cmath>
 
-#include "model/convert.h"
+#include "parallel/agree.h"
 #include "train/checkpoint/adapter_folder.h"
 #include "train/checkpoint/checkpoint_store.h"
 #include "train/checkpoint/model_folder.h"
 #include "train/cost.h"
 #include "train/data/loader.h"
 #include "train/memory_check.h"
+#include "train/run_export.h"
 #include "train/run_log.h"
 
 namespace hadal::train {
@@ -49,11 +50,8 @@ class Run {
     RETURN_IF_ERROR(Prepare());
     const int64_t total = options_.trainer.rate.total_steps;
     while (trainer_->step() < total) {
-      ASSIGN_OR_RETURN(const bool stop, ShouldStop());
-      if (stop) {
-        result_.interrupted = true;
-        break;
-      }
+      ASSIGN_OR_RETURN(result_.interrupted, ShouldStop());
+      if (result_.interrupted) break;
       RETURN_IF_ERROR(Update(total));
       const int64_t step = trainer_->step();
       if (step < total && options_.evaluate_every > 0 && step % options_.evaluate_every == 0) RETURN_IF_ERROR(Evaluate());
@@ -71,6 +69,25 @@ class Run {
   Status Prepare() {
     ASSIGN_OR_RETURN(mesh_, ProcessMesh::Create(world_, options_.mesh));
     RETURN_IF_ERROR(CheckRunFolder());
+    Status loaded;
+    {
+      // Rank 0 verifies all data, and ranks read different parts: how long each takes is its own affair.
+      const LongWork work(world_, "loading");
+      loaded = LoadAll();
+    }
+    RETURN_IF_ERROR(Agree(world_, loaded, "loaded"));
+    RETURN_IF_ERROR(Restore());
+    Status opened;
+    if (leads()) {
+      Result<RunLog> log = RunLog::Open(options_.out, trainer_->step());
+      if (log) log_.emplace(*std::move(log));
+      else opened = tl::unexpected(log.error());
+    }
+    return Agree(world_, opened, "log");
+  }
+
+  /// What this rank can do without the others: model, data and parameters to begin with.
+  Status LoadAll() {
     ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(options_.model));
     ASSIGN_OR_RETURN(const TrainerOptions trainer, CompleteTrainerOptions());
     ASSIGN_OR_RETURN(result_.plan, Trainer<T>::Plan(config, *mesh_, options_.threads, options_.trainer));
@@ -92,11 +109,10 @@ class Run {
     if (listener_.planned) listener_.planned(result_.plan);
     ASSIGN_OR_RETURN(trainer_, Trainer<T>::Create(config, *mesh_, pool_, trainer));
     ASSIGN_OR_RETURN(loader_, DataLoader::Create(*data_, LoaderOptionsOf(options_, *mesh_)));
-    RETURN_IF_ERROR(Restore());
-    if (leads()) {
-      ASSIGN_OR_RETURN(RunLog log, RunLog::Open(options_.out, trainer_->step()));
-      log_.emplace(std::move(log));
-    }
+    // A checkpoint holds all that is trained; of adapters, nothing else.
+    if (!newest_.empty() && !trainer_->lora()) return {};
+    if (!options_.fresh) return LoadModelFolder(options_.model, *trainer_);
+    trainer_->Initialize(options_.seed);
     return {};
   }
 
@@ -126,20 +142,14 @@ class Run {
     return o;
   }
 
-  /// Parameters and place: of the newest checkpoint, of the model folder, or random.
+  /// Numbers and place of the checkpoint that the run goes on from, if there is one.
   Status Restore() {
-    if (!newest_.empty()) {
-      // A checkpoint of adapters holds nothing else.
-      if (trainer_->lora()) RETURN_IF_ERROR(LoadModelFolder(options_.model, *trainer_));
-      ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(newest_, *trainer_));
-      ASSIGN_OR_RETURN(const DataCursor cursor, DataCursor::Parse(manifest.data_cursor));
-      RETURN_IF_ERROR(loader_->Seek(cursor));
-      saved_at_ = trainer_->step();
-      Note(fmt::format("goes on from {}", newest_.string()));
-      return {};
-    }
-    if (!options_.fresh) return LoadModelFolder(options_.model, *trainer_);
-    trainer_->Initialize(options_.seed);
+    if (newest_.empty()) return {};
+    ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(newest_, *trainer_));
+    ASSIGN_OR_RETURN(const DataCursor cursor, DataCursor::Parse(manifest.data_cursor));
+    RETURN_IF_ERROR(loader_->Seek(cursor));
+    saved_at_ = trainer_->step();
+    Note(fmt::format("goes on from {}", newest_.string()));
     return {};
   }
 
@@ -176,6 +186,8 @@ class Run {
     Evaluation e{.step = trainer_->step()};
     double main_targets = 0, mtp_targets = 0;
     for (int64_t i = 0; i < set.updates(); ++i) {
+      ASSIGN_OR_RETURN(result_.interrupted, ShouldStop());
+      if (result_.interrupted) return {};
       const std::vector<MicroBatch> batches = set.update(i);
       ASSIGN_OR_RETURN(const StepReport r, trainer_->Evaluate(batches));
       // Means over targets, of updates that have different numbers of them.
@@ -206,55 +218,29 @@ class Run {
     RETURN_IF_ERROR(Save());
     if (!result_.interrupted) RETURN_IF_ERROR(Evaluate());
     result_.steps = trainer_->step();
-    Status exported;
+    Status ended;
     if (leads()) {
-      exported = log_->Draw();
-      if (exported && !result_.interrupted) exported = Export();
+      // The others wait at the barrier below, for as long as this takes.
+      const LongWork work(world_, "drawing the loss and writing the model");
+      ended = log_->Draw();
+      if (ended && !result_.interrupted) ended = Export();
     }
-    RETURN_IF_ERROR(exported);
+    const Status all = Agree(world_, ended, "end");
+    if (!all && all.error().code != Code::kCancelled) return tl::unexpected(all.error());
+    if (!all) result_.interrupted = true;
     result_.peak_bytes = PeakBytes();
-    RETURN_IF_ERROR(world_.Barrier("end"));
     return result_;
   }
 
-  /// Gives a folder that is there already (of the run that this one goes on from) the first free name "NAME.before-N":
-  /// nothing that was written once is removed.
-  static Status SetAside(const Path& folder) {
-    std::error_code error;
-    if (!std::filesystem::exists(folder, error)) return {};
-    Path aside;
-    for (int n = 1; aside.empty() || std::filesystem::exists(aside, error); ++n)
-      aside = folder.string() + fmt::format(".before-{}", n);
-    std::filesystem::rename(folder, aside, error);
-    if (error) return FailedPrecondition("cannot rename {} to {}: {}", folder.string(), aside.string(), error.message());
-    return {};
-  }
-
   Status Export() {
-    ExportOptions o{.checkpoint = {}, .source = options_.model, .out = options_.out / "model",
-                    .weights = options_.export_weights, .progress = nullptr};
-    ASSIGN_OR_RETURN(o.checkpoint, store_.Newest());
-    RETURN_IF_ERROR(SetAside(o.out));
-    if (trainer_->lora())
-      RETURN_IF_ERROR(ExportAdapted(o.checkpoint, o.out));
-    else
-      RETURN_IF_ERROR(ExportModelFolder(o, pool_));
-    result_.model = o.out;
+    const auto go_on = [&](uint64_t, uint64_t) { return !(listener_.interrupted && listener_.interrupted()); };
+    ASSIGN_OR_RETURN(const Path checkpoint, store_.Newest());
+    ASSIGN_OR_RETURN(const RunExport made, ExportRun({.checkpoint = checkpoint, .source = options_.model, .out = options_.out,
+                                                      .weights = options_.export_weights, .lora = trainer_->options().lora,
+                                                      .progress = go_on}, pool_));
+    result_.model = made.model;
+    result_.adapter = made.adapter;
     return {};
-  }
-
-  /// The adapters by themselves, and the model with them added.
-  Status ExportAdapted(const Path& checkpoint, const Path& out) {
-    const Path adapter = options_.out / "adapter";
-    RETURN_IF_ERROR(SetAside(adapter));
-    RETURN_IF_ERROR(ExportAdapter(checkpoint, trainer_->options().lora, options_.model, adapter));
-    result_.adapter = adapter;
-    ConvertOptions merge;
-    merge.in = options_.model;
-    merge.out = out;
-    merge.weights = options_.export_weights;
-    merge.adapter = adapter;
-    return Convert(merge, pool_);
   }
 
   Communicator& world_;

@@ -21,3 +21,9 @@ expect "rank [01] waited 2.0 s in 'gradients'; rank 2 (host .*) computes or hang
 if grep -q "rank [01] (host" "$dir/out"; then echo "a rank that waited was blamed:"; cat "$dir/out"; exit 1; fi
 if launch 3 kill; then echo "a rank that died was not noticed"; exit 1; fi
 expect "rank 2 (host .*) is gone: its last operation was 'last step'\|rank 2 .*exited on signal 9"
+if launch 3 split; then echo "a rank that did not come to a split was not noticed"; exit 1; fi
+expect "rank [01] waited 2.0 s in 'split'; rank 2 (host .*) computes or hangs"
+# A rank that announced long work is waited for beyond the limit, but not when it is gone.
+launch 3 work || { cat "$dir/out"; exit 1; }
+if launch 3 work-kill; then echo "a rank that died at its work was not noticed"; exit 1; fi
+expect "rank 2 (host .*) is gone: its last operation was 'export'\|rank 2 .*exited on signal 9"

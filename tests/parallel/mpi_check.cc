@@ -1,12 +1,14 @@
 // One rank of a world that mpirun started: checks every primitive, or (with an argument) breaks in a chosen way.
 //   mpi_check FLIGHT_DIR            all primitives; prints "ok" on rank 0
-//   mpi_check FLIGHT_DIR hang|kill  the last rank stops answering; the others must name it
-#include <signal.h>
+//   mpi_check FLIGHT_DIR hang|kill|split|work|work-kill
+//     the last rank stops answering, dies, does not come to a split, works longer than the limit, or dies at that; the
+//     others must name it, or wait
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <numeric>
+#include <string_view>
 #include <vector>
 
 #include "parallel/launch.h"
@@ -70,21 +72,31 @@ Status CheckAll(Communicator& world) {
   return world.Barrier("end");
 }
 
-Status Break(Communicator& world, bool dies) {
+Status Break(Communicator& world, std::string_view how) {
   RETURN_IF_ERROR(world.Barrier("last step"));
   if (world.rank() == world.size() - 1) {
-    if (dies) kill(getpid(), SIGKILL);
-    for (;;) pause();  // mpirun ends it when the others have failed
+    if (how.starts_with("work")) world.Works("export");
+    if (how == "work") sleep(3);
+    if (how.ends_with("kill")) kill(getpid(), SIGKILL);
+    while (how != "work") pause();  // mpirun ends it when the others have failed
   }
-  return world.Barrier("gradients");
+  if (how != "split") return world.Barrier("gradients");
+  const auto part = world.Split(0, world.rank());
+  return part ? Status() : Status(tl::unexpected(part.error()));
 }
+
+volatile std::sig_atomic_t told_to_end = 0;
 
 int Main(int argc, char** argv) {
   const bool breaks = argc > 2;
-  LaunchOptions options{.flight_dir = argv[1], .message_bytes = 1000};  // small, so that parts are cut
-  if (breaks) options.limit = std::chrono::seconds(std::strcmp(argv[2], "hang") == 0 ? 2 : 60);
+  std::signal(SIGTERM, [](int) { told_to_end = 1; });
+  LaunchOptions options{.flight_dir = argv[1],
+                        .told_to_end = [] { return told_to_end != 0; },
+                        .message_bytes = 1000};  // small, so that parts are cut
+  const std::string_view how = breaks ? argv[2] : "";
+  if (breaks) options.limit = std::chrono::seconds(how == "work" ? 1 : how.ends_with("kill") ? 60 : 2);
   Result<std::unique_ptr<Communicator>> world = OpenWorld(options);
-  Status status = world ? (breaks ? Break(**world, std::strcmp(argv[2], "kill") == 0) : CheckAll(**world))
+  Status status = world ? (breaks ? Break(**world, how) : CheckAll(**world))
                         : Status(tl::unexpected(world.error()));
   if (!status) std::fprintf(stderr, "%s\n", status.error().message.c_str());
   if (status && (*world)->rank() == 0) std::printf("ok: %d ranks\n", (*world)->size());

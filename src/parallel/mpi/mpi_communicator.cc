@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <climits>
-#include <csignal>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -17,6 +16,7 @@
 #include "parallel/flight_recorder.h"
 #include "parallel/launch.h"
 #include "parallel/mpi/transport.h"
+#include "parallel/patience.h"
 
 namespace hadal {
 namespace {
@@ -25,10 +25,6 @@ using Clock = std::chrono::steady_clock;
 // Messages sent and not yet taken by their receiver; a pipeline has fewer than its stages on their way.
 constexpr size_t kMaxPending = 1024;
 constexpr int kTag = 1;
-
-/// Set by SIGTERM: mpirun sends it to the others when one rank dies.
-volatile std::sig_atomic_t terminated = 0;
-void OnTerminate(int) { terminated = 1; }
 
 /// What the communicators of one process share.
 struct Process {
@@ -43,6 +39,7 @@ struct Process {
   }
   // After a failure MPI_Finalize would wait for the ranks that are gone.
   bool failed = false;
+  bool recorded = false;  // every rank has begun its record: none is of an earlier run
 };
 
 Status Check(int code, const char* what) {
@@ -119,6 +116,13 @@ class MpiCommunicator final : public Communicator {
     return Run(what, [&](MPI_Request* request) { return MPI_Ibarrier(comm_, request); });
   }
 
+  void Works(const char* what) override {
+    if (process_->recorder) process_->recorder->Work(what);
+  }
+  void Worked() override {
+    if (process_->recorder) process_->recorder->Leave();
+  }
+
   Result<std::unique_ptr<Communicator>> Split(int color, int key) override {
     // The split itself cannot give up, so ranks that do not come are waited for here.
     RETURN_IF_ERROR(Barrier("split"));
@@ -163,18 +167,17 @@ class MpiCommunicator final : public Communicator {
 
   /// Polls: MPI makes progress only inside its calls, and a call that blocks could not give up.
   Status Await(MPI_Request& request, const char* what) {
-    const Clock::time_point end = Clock::now() + process_->options.limit;
+    Patience patience(process_->options, process_->world_rank, process_->world_size, process_->recorded, Clock::now());
     for (int64_t polls = 0;; ++polls) {
       int done = 0;
       RETURN_IF_ERROR(Check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), what));
       if (done) return {};
-      if (terminated) return Fail("was told to end", what);
       if (polls < 64) continue;
       // More ranks than cores: let the others run, then sleep in short naps.
       if (polls < 2048) sched_yield();
       else usleep(50);
-      if (polls % 64 == 0 && Clock::now() > end)
-        return Fail(fmt::format("waited {:.1f} s", static_cast<double>(process_->options.limit.count()) / 1e3), what);
+      if (polls % 64 != 0) continue;
+      if (const std::optional<std::string> why = patience.Exhausted(Clock::now())) return Fail(*why, what);
     }
   }
 
@@ -239,10 +242,10 @@ Result<std::unique_ptr<Communicator>> Open(const LaunchOptions& options) {
     }
     process->recorder.emplace(*std::move(recorder));
   }
-  struct sigaction action = {};
-  action.sa_handler = OnTerminate;
-  sigaction(SIGTERM, &action, nullptr);
-  return std::make_unique<MpiCommunicator>(std::move(process), MPI_COMM_WORLD);
+  auto world = std::make_unique<MpiCommunicator>(process, MPI_COMM_WORLD);
+  RETURN_IF_ERROR(world->Barrier("start of the ranks"));
+  process->recorded = true;
+  return world;
 }
 
 }  // namespace

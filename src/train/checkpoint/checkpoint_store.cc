@@ -6,6 +6,7 @@
 #include "base/checksum.h"
 #include "model/config_writer.h"
 #include "model/safetensors_writer.h"
+#include "parallel/agree.h"
 
 namespace hadal::train {
 namespace {
@@ -72,26 +73,6 @@ std::vector<Owned<T>> OwnedState(Trainer<T>& trainer) {
   return owned;
 }
 
-/// All ranks get the first error of any rank, in rank order.
-Status Agree(Communicator& world, const Status& mine, const char* what) {
-  constexpr size_t kLength = 512;
-  std::string text(kLength, '\0');
-  if (!mine) {
-    text[0] = static_cast<char>(static_cast<int>(mine.error().code) + 1);
-    std::strncpy(text.data() + 1, mine.error().message.c_str(), kLength - 2);
-  }
-  std::string all(kLength * static_cast<size_t>(world.size()), '\0');
-  RETURN_IF_ERROR(world.AllGather(std::as_bytes(std::span(text)), std::as_writable_bytes(std::span(all)), what));
-  for (int r = 0; r < world.size(); ++r) {
-    const char* of_rank = all.data() + kLength * static_cast<size_t>(r);
-    if (of_rank[0] == 0) continue;
-    const std::string message(of_rank + 1);
-    return tl::unexpected(Error{static_cast<Code>(of_rank[0] - 1),
-                                world.size() > 1 ? fmt::format("rank {}: {}", r, message) : message});
-  }
-  return {};
-}
-
 Status MakeEmptyFolder(const Path& path) {
   std::error_code error;
   std::filesystem::remove_all(path, error);
@@ -154,7 +135,10 @@ Status CheckpointStore::Save(Trainer<T>& trainer, const std::string& data_cursor
   const Path partial = dir_ / (StepFolderName(trainer.step()) + ".partial");
   const bool leads = world.rank() == 0;
   RETURN_IF_ERROR(Agree(world, leads ? MakeEmptyFolder(partial) : Status(), "checkpoint folder"));
-  const Result<CheckpointFile> own = WriteOwn(trainer, partial);
+  const Result<CheckpointFile> own = [&] {
+    const LongWork work(world, "writing a checkpoint");
+    return WriteOwn(trainer, partial);
+  }();
   Status status = Agree(world, own ? Status() : Status(tl::unexpected(own.error())), "checkpoint files");
   std::error_code error;
   if (!status) {
@@ -180,6 +164,7 @@ Status CheckpointStore::Save(Trainer<T>& trainer, const std::string& data_cursor
                       .files = {}};
     for (size_t r = 0; r < all.size(); ++r)
       manifest.files.push_back({fmt::format("rank-{:05d}.safetensors", r), all[r].bytes, all[r].checksum});
+    const LongWork work(world, "finishing a checkpoint");
     status = Finish(std::move(manifest), partial);
     if (!status) std::filesystem::remove_all(partial, error);
   }
@@ -190,6 +175,7 @@ template <typename T>
 Result<Manifest> CheckpointStore::Load(const Path& step_dir, Trainer<T>& trainer) {
   ProcessMesh const& mesh = trainer.mesh();
   const auto load = [&]() -> Result<Manifest> {
+    const LongWork work(mesh.world(), "reading a checkpoint");
     // Rank 0 verifies for all: the bytes are the same for everybody.
     ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(step_dir, mesh.world().rank() == 0));
     const Manifest& manifest = reader.manifest();
