@@ -215,7 +215,7 @@ TEST(Lora, TheOptimizerKeepsMomentsOfTheFactorsAlone) {
   Alone<float> alone(c, o);
   int64_t factors = 0;
   for (const Shard& s : alone.trainer->trained().shards()) factors += s.elements();
-  EXPECT_EQ(lora.optimizer, static_cast<uint64_t>(3 * factors) * sizeof(float));
+  EXPECT_EQ(lora.optimizer, static_cast<uint64_t>(2 * factors) * sizeof(float));
   EXPECT_EQ(alone.trainer->optimizer().dense().m.size(), static_cast<size_t>(factors));
 }
 

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "train/gradient_compression.h"
 #include "train/layers/shard_set.h"
+#include "train/ops/rows.h"
 
 namespace hadal::train {
 
@@ -16,9 +18,6 @@ struct AdamWOptions {
   double weight_decay = 0.1;  // of matrices; norms have none
   double clip_norm = 1;       // of all gradients together; 0: no limit
 };
-
-/// In which format gradients travel when they are summed over replicas; sums are taken in T.
-enum class GradientCompression { kNone, kBF16, kFP16 };
 
 struct UpdateReport {
   double gradient_norm = 0;  // before clipping
@@ -61,8 +60,8 @@ class AdamW {
   static constexpr int64_t kRunElements = 1 << 15;
   AdamW(ShardSet<T>& params, const ProcessMesh& mesh, const AdamWOptions& options, GradientCompression compression);
   Status Place(typename ShardSet<T>::Group group, bool experts, T* memory);
-  Status Reduce(Piece& piece, std::span<T> sum, UpdateReport& report);
-  Status ReduceCompressed(Piece& piece, std::span<T> sum);
+  Status Reduce(ThreadPool& pool, Piece& piece, std::span<T> sum, UpdateReport& report);
+  Status ReduceCompressed(ThreadPool& pool, Piece& piece, std::span<T> sum, UpdateReport& report);
   double SumOfSquares(ThreadPool& pool, const std::vector<Run>& runs, std::span<const T> gradient);
   void UpdatePiece(ThreadPool& pool, Piece& piece, const std::vector<Run>& runs, std::span<const T> gradient,
                    double rate, double factor);
@@ -71,8 +70,9 @@ class AdamW {
   const ProcessMesh& mesh_;
   const AdamWOptions options_;
   const GradientCompression compression_;
+  const RowKernels<T>& rows_;
   int64_t steps_ = 0;
-  Buffer<T> memory_;  // m, v and gradient sums of both pieces
+  Buffer<T> memory_;  // m, v and, of pieces that have replicas, gradient sums
   ByteBuffer wire_;   // compressed gradients on their way
   Piece dense_, experts_;
   std::span<T> dense_sum_, expert_sum_;

@@ -48,6 +48,13 @@ Status Check(const TrainerOptions& o) {
   return o.rate.Check();
 }
 
+/// Which loss of a step is no number; empty: none.
+std::string_view NotFinite(const StepReport& r) {
+  if (!std::isfinite(r.loss)) return "the loss";
+  if (!std::isfinite(r.mtp_loss)) return "the prediction layer's loss";
+  return std::isfinite(r.balance_loss) ? "" : "the balance loss";
+}
+
 }  // namespace
 
 template <typename T>
@@ -241,14 +248,18 @@ Result<StepReport> Trainer<T>::Losses(const StepWeights& weights) {
 }
 
 template <typename T>
-Status Trainer<T>::Diagnose(std::span<const MicroBatch> batches, const StepWeights& weights) {
+Status Trainer<T>::Diagnose(std::span<const MicroBatch> batches, const StepWeights& weights, std::string_view what) {
   FiniteProbe<T> probe;
   probe.SeeParameters(*params_);
+  ZeroGrads();
   stage_->set_probe(&probe);
-  const Status ran = RunPipeline(batches, weights, false);
+  const Status ran = RunPipeline(batches, weights, true);
   stage_->set_probe(nullptr);
   RETURN_IF_ERROR(ran);
-  return probe.Report(mesh_, step_);
+  probe.SeeGradients(*params_);
+  RETURN_IF_ERROR(GatherGradients());
+  probe.SeeGradients(trained());
+  return probe.Report(mesh_, step_, what);
 }
 
 template <typename T>
@@ -273,17 +284,20 @@ Result<StepReport> Trainer<T>::Step(std::span<const MicroBatch> batches) {
   RETURN_IF_ERROR(RunPipeline(batches, weights, true));
   RETURN_IF_ERROR(GatherGradients());
   ASSIGN_OR_RETURN(StepReport report, Losses(weights));
-  // Under FP16 an overflow may be the scale's fault; a loss that is no number at the least scale is not.
+  // Under FP16 an overflow may be the scale's fault; what is no number at the least scale is not.
   const bool may_rescale = options_.compute == Compute::kF16 && scale_.value() > 1;
-  if (!std::isfinite(report.loss) && !may_rescale) return tl::unexpected(Diagnose(batches, weights).error());
+  const std::string_view bad = NotFinite(report);
+  if (!bad.empty() && !may_rescale) return tl::unexpected(Diagnose(batches, weights, bad).error());
 
   report.learning_rate = options_.rate.At(step_);
-  ASSIGN_OR_RETURN(const UpdateReport update, Update(report.learning_rate));
+  UpdateReport update{.gradient_norm = NAN, .skipped = true};  // where a loss is no number
+  if (bad.empty()) {
+    ASSIGN_OR_RETURN(update, Update(report.learning_rate));
+  }
   report.gradient_norm = update.gradient_norm;
   report.skipped = update.skipped;
   if (update.skipped && !may_rescale)
-    return DataLoss("step {}: the gradient's norm is {} while the loss is {}; lower the learning rate or look at the data",
-                    step_, update.gradient_norm, report.loss);
+    return tl::unexpected(Diagnose(batches, weights, "the gradient's norm").error());
   scale_.Update(update.skipped);
   if (!update.skipped) FollowTrained();
   RETURN_IF_ERROR(BalanceLoad(report));

@@ -39,7 +39,7 @@ struct StepReport {
   double loss = 0, mtp_loss = 0, balance_loss = 0;  // means over targets; over sequences, summed over layers; unweighted
   double accuracy = 0, mtp_accuracy = 0;  // share of targets with the highest logit
   double gradient_norm = 0, learning_rate = 0, loss_scale = 1;
-  bool skipped = false;         // FP16: a gradient overflowed, nothing was changed
+  bool skipped = false;         // FP16: a loss or gradient overflowed, nothing was changed
   int64_t tokens = 0;           // of all replicas, filling included
   int64_t main_targets = 0, mtp_targets = 0;
   double dropped_share = 0;     // of routed copies, beyond capacity
@@ -66,8 +66,9 @@ class Trainer {
   /// Random parameters, the same for any mesh: a value depends on seed, tensor and place in the whole tensor.
   void Initialize(uint64_t seed);
 
-  /// One update from this replica's `accumulation_steps` micro-batches. kDataLoss where the loss is not finite, naming
-  /// the first op that gave such a value (not under FP16 with a scale that can still fall: that step is skipped).
+  /// One update from this replica's `accumulation_steps` micro-batches. kDataLoss where a loss (of the next token, the
+  /// prediction layer or the balance) or the gradient's norm is not finite, naming the first op that gave such a value or
+  /// gradient; under FP16 with a scale that can still fall that step is skipped instead.
   Result<StepReport> Step(std::span<const MicroBatch> batches);
   /// Losses without an update.
   Result<StepReport> Evaluate(std::span<const MicroBatch> batches);
@@ -106,8 +107,8 @@ class Trainer {
   Result<UpdateReport> Update(double learning_rate);
   Status BalanceLoad(StepReport& report);
   Result<StepReport> Losses(const StepWeights& weights);
-  /// Runs forward again and says where a value first was no number.
-  Status Diagnose(std::span<const MicroBatch> batches, const StepWeights& weights);
+  /// Runs the step again without an update and says where a value first was no number, of which `what` is none.
+  Status Diagnose(std::span<const MicroBatch> batches, const StepWeights& weights, std::string_view what);
 
   const ModelConfig config_;
   const ProcessMesh& mesh_;

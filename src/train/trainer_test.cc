@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "train/train_test_util.h"
 
@@ -170,6 +172,79 @@ TEST(Trainer, NamesTheFirstOpThatGaveNoNumber) {
   ASSERT_FALSE(named);
   EXPECT_NE(named.error().message.find("the parameter model.norm.weight (element 3"), std::string::npos)
       << named.error().message;
+}
+
+/// The trainer's parameter of that name, to be spoilt.
+View<float> Tensor(Trainer<float>& trainer, const std::string& name) {
+  for (size_t i = 0; i < trainer.params().shards().size(); ++i)
+    if (trainer.params().shards()[i].name == name) return trainer.params().parameter(i).value;
+  ADD_FAILURE() << "no tensor " << name;
+  return {};
+}
+
+std::string StepError(const TrainerOptions& o, const std::function<void(Trainer<float>&)>& spoil) {
+  Alone<float> alone(SmallConfig(), o);
+  spoil(*alone.trainer);
+  const Result<StepReport> r = alone.trainer->Step(Batches(SmallConfig(), o, 0));
+  EXPECT_FALSE(r) << "the step went through with loss " << r->loss;
+  return r ? "" : r.error().message;
+}
+
+TEST(Trainer, StopsAtAPredictionLayersLossThatIsNoNumber) {
+  // Infinite logits of layer 3, the prediction layer, and of nothing else.
+  const std::string error = StepError(SmallOptions(Compute::kF32), [](Trainer<float>& trainer) {
+    const View<float> gain = trainer.params().mtp->head_norm.value, head = trainer.params().head->value;
+    std::fill_n(gain.data, gain.cols, 3e38f);
+    std::fill_n(head.data, head.rows * head.cols, 100.0f);
+    const View<float> final_gain = trainer.params().final_norm->value;
+    std::fill_n(final_gain.data, final_gain.cols, 1e-3f);
+  });
+  EXPECT_NE(error.find("step 0: the prediction layer's loss is not finite"), std::string::npos) << error;
+  EXPECT_NE(error.find("'logits' of layer 3"), std::string::npos) << error;
+}
+
+TEST(Trainer, StopsAtABalanceLossThatIsNoNumber) {
+  // Sigmoid scores that are all 0 have no shares. Weights and logits are finite.
+  const std::string error = StepError(SmallOptions(Compute::kF32), [](Trainer<float>& trainer) {
+    const View<float> norm = Tensor(trainer, "model.layers.2.post_attention_layernorm.weight");
+    std::fill_n(norm.data, norm.cols, 0.0f);
+    norm.data[0] = 1;
+    const View<float> router = Tensor(trainer, "model.layers.2.mlp.gate.weight");
+    for (int64_t e = 0; e < router.rows; ++e) router.at(e, 0) = 1e30f;
+  });
+  EXPECT_NE(error.find("step 0: the balance loss is not finite"), std::string::npos) << error;
+  EXPECT_NE(error.find("the gradient of 'router logits' of layer 2"), std::string::npos) << error;
+}
+
+TEST(Trainer, NamesTheFirstGradientThatIsNoNumber) {
+  // A loss with a weight near the largest float: its value is as it was, its gradient passes a head of large weights.
+  TrainerOptions o = SmallOptions(Compute::kF32);
+  o.mtp_weight = 3e39;
+  const std::string error = StepError(o, [](Trainer<float>& trainer) {
+    const View<float> head = trainer.params().head->value;
+    for (int64_t i = 0; i < head.rows * head.cols; ++i) head.data[i] = i % 7 == 0 ? 20.0f : -10.0f;
+  });
+  EXPECT_NE(error.find("step 0: the gradient's norm is not finite"), std::string::npos) << error;
+  EXPECT_NE(error.find("the gradient of 'prediction head norm' of layer 3"), std::string::npos) << error;
+}
+
+TEST(Trainer, HalvesTheLossScaleWhereALossIsNoNumberUnderFP16) {
+  const TrainerOptions o = SmallOptions(Compute::kF16);
+  Alone<float> alone(SmallConfig(), o);
+  alone.trainer->params().mtp->head_norm.value.at(0, 0) = 3e38f;
+  const auto values = alone.trainer->params().dense().values;
+  const std::vector<float> before(values.begin(), values.end());
+  const Result<StepReport> r = alone.trainer->Step(Batches(SmallConfig(), o, 0));
+  ASSERT_TRUE(r) << r.error().message;
+  EXPECT_TRUE(r->skipped);
+  EXPECT_EQ(alone.trainer->loss_scale().value(), o.initial_loss_scale / 2);
+  EXPECT_TRUE(std::ranges::equal(values, before));
+  // At the least scale there is nothing left to try.
+  alone.trainer->loss_scale().Restore(1, 0);
+  const Result<StepReport> stopped = alone.trainer->Step(Batches(SmallConfig(), o, 1));
+  ASSERT_FALSE(stopped);
+  EXPECT_NE(stopped.error().message.find("step 1: the prediction layer's loss"), std::string::npos)
+      << stopped.error().message;
 }
 
 TEST(Trainer, TakesTheMemoryThatItPlans) {

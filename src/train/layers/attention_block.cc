@@ -127,7 +127,7 @@ void AttentionBlockRebuild(const LayerContext<T>& ctx, const LayerParameters<T>&
 }
 
 template <typename T>
-Status AttentionBlockBackward(const LayerContext<T>& ctx, const LayerParameters<T>& p, View<const T> x,
+Status AttentionBlockBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, View<const T> x,
                               const AttentionSaved<T>& s, View<const T> dbranch, AttentionGradients<T>& g,
                               View<T> dnormed, View<T> dx) {
   const ModelConfig& c = *ctx.config;
@@ -135,9 +135,12 @@ Status AttentionBlockBackward(const LayerContext<T>& ctx, const LayerParameters<
   const int64_t latent = c.kv_lora_rank, rope = c.qk_rope_head_dim, q_lora = c.q_lora_rank;
   LinearBackwardInput<T>(ctx.ops, dbranch, w.o.weight(), g.out, false);
   LinearBackwardWeight<T>(ctx.ops, dbranch, s.out, w.o.grad);
+  ctx.SeeGradient("attention", layer, g.out);
   AttentionBackward<T>(ctx.ops, ShapeOf(ctx), s.q, s.kv, s.kv_a.Cols(latent, rope), ctx.batch->first.data(), s.out,
                        s.lse, g.out, g.q, g.kv, g.k_pe);
   RotateQueries(ctx, Turn::kBackward, g.q);
+  ctx.SeeGradient("queries", layer, g.q);
+  ctx.SeeGradient("keys and values", layer, g.kv);
 
   // What every rank needs whole: the gradients of the latents and of the shared key.
   const View<T> dq_latent = g.narrow.Cols(0, q_lora), dkv_latent = g.narrow.Cols(q_lora, latent);
@@ -154,6 +157,7 @@ Status AttentionBlockBackward(const LayerContext<T>& ctx, const LayerParameters<
   }
   for (int64_t t = 0; t < x.rows; ++t) std::copy_n(g.k_pe.row(t), rope, dk_pe.row(t));
   RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(Flat(g.narrow), "latent gradients"));
+  ctx.SeeGradient("attention latent", layer, g.narrow.Cols(w.q_a ? 0 : q_lora, g.narrow.cols - (w.q_a ? 0 : q_lora)));
 
   if (w.q_a) {
     RmsNormBackward<T>(ctx.ops, dq_latent, s.q_latent, w.q_a_norm->gain(), s.q_rstd.data, g.q_latent, false,
@@ -168,6 +172,7 @@ Status AttentionBlockBackward(const LayerContext<T>& ctx, const LayerParameters<
   RotateKey(ctx, Turn::kBackward, dk);
   LinearBackwardInput<T>(ctx.ops, g.kv_a, w.kv_a.weight(), dnormed, true);
   LinearBackwardWeight<T>(ctx.ops, g.kv_a, s.normed, w.kv_a.grad);
+  ctx.SeeGradient("attention norm", layer, dnormed);
   RmsNormBackward<T>(ctx.ops, dnormed, x, p.attention_norm.gain(), s.rstd.data, dx, true, p.attention_norm.grad.data);
   return {};
 }
@@ -179,9 +184,9 @@ Status AttentionBlockBackward(const LayerContext<T>& ctx, const LayerParameters<
                                            AttentionSaved<T>&, View<T>);                                              \
   template void AttentionBlockRebuild<T>(const LayerContext<T>&, const LayerParameters<T>&, View<const T>,            \
                                          AttentionSaved<T>&);                                                         \
-  template Status AttentionBlockBackward<T>(const LayerContext<T>&, const LayerParameters<T>&, View<const T>,         \
-                                            const AttentionSaved<T>&, View<const T>, AttentionGradients<T>&, View<T>, \
-                                            View<T>);
+  template Status AttentionBlockBackward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&,               \
+                                            View<const T>, const AttentionSaved<T>&, View<const T>,                   \
+                                            AttentionGradients<T>&, View<T>, View<T>);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(double)
 #undef HADAL_INSTANTIATE

@@ -50,7 +50,7 @@ void AttentionBlockRebuild(const LayerContext<T>& ctx, const LayerParameters<T>&
 /// dx += the gradient through the block of dbranch [T, d], its norm included; parameters' gradients are added.
 /// `dnormed` [T, d] is scratch.
 template <typename T>
-Status AttentionBlockBackward(const LayerContext<T>& ctx, const LayerParameters<T>& p, View<const T> x,
+Status AttentionBlockBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, View<const T> x,
                               const AttentionSaved<T>& saved, View<const T> dbranch, AttentionGradients<T>& grads,
                               View<T> dnormed, View<T> dx);
 

@@ -172,16 +172,20 @@ Status LayerBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParam
   if (mode != Checkpointing::kNone) RETURN_IF_ERROR(Rebuild(ctx, layer, p, mode, s, work));
   const View<T> dnormed = work.dnormed;
   if (p.moe) {
-    RETURN_IF_ERROR(MoeBackward<T>(ctx, *p.moe, s.normed, *s.moe, *work.moe, d, dnormed, statistics));
+    RETURN_IF_ERROR(MoeBackward<T>(ctx, layer, *p.moe, s.normed, *s.moe, *work.moe, d, dnormed, statistics));
   } else {
     NetworkBackward<T>(ctx.ops, *p.dense, s.normed, *s.dense, d, work.dgate, work.dup,
                        dnormed, false);
     RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(std::span(dnormed.data, static_cast<size_t>(d.rows * d.cols)),
                                                     "gradients of the network's input"));
   }
+  ctx.SeeGradient("network norm", layer, dnormed);
   RmsNormBackward<T>(ctx.ops, dnormed, s.mid, p.network_norm.gain(), s.rstd.data, d, true, p.network_norm.grad.data);
   // d is now the gradient of mid: of the attention's branch, and of x beside it.
-  return AttentionBlockBackward<T>(ctx, p, s.x, s.attention, d, work.attention, dnormed, d);
+  ctx.SeeGradient("attention output", layer, d);
+  RETURN_IF_ERROR(AttentionBlockBackward<T>(ctx, layer, p, s.x, s.attention, d, work.attention, dnormed, d));
+  ctx.SeeGradient("layer input", layer, d);
+  return {};
 }
 
 #define HADAL_INSTANTIATE(T)                                                                                       \

@@ -11,13 +11,16 @@
 
 namespace hadal::train {
 
-/// Looks at every intermediate, in order: to find the first op that gave something that is no number.
+/// Looks at every intermediate, and at the gradient of each, in order: to find the first op that gave something that is
+/// no number.
 template <typename T>
 class Probe {
  public:
   virtual ~Probe() = default;
   /// layer: as in tensor names; -1: outside the layers.
   virtual void See(std::string_view op, int64_t layer, View<const T> value) = 0;
+  /// The gradient of what `op` gave.
+  virtual void SeeGradient(std::string_view op, int64_t layer, View<const T> gradient) = 0;
 };
 
 /// What backward keeps of the forward: everything; what attention and router gave, without the wide intermediates;
@@ -37,6 +40,9 @@ struct LayerContext {
 
   void See(std::string_view op, int64_t layer, View<const T> value) const {
     if (probe) probe->See(op, layer, value);
+  }
+  void SeeGradient(std::string_view op, int64_t layer, View<const T> gradient) const {
+    if (probe) probe->SeeGradient(op, layer, gradient);
   }
 };
 

@@ -46,7 +46,7 @@ LossHead<T>::LossHead(const ModelConfig& c, const ProcessMesh& mesh, int64_t row
 }
 
 template <typename T>
-Status LossHead<T>::Head(const LayerContext<T>& ctx, const ParameterSet<T>& params, View<const T> states,
+Status LossHead<T>::Head(const LayerContext<T>& ctx, int64_t layer, const ParameterSet<T>& params, View<const T> states,
                          std::span<const int32_t> targets, double weight, bool backward, View<T> dstates, double& sum,
                          int64_t& count, int64_t& hits) {
   const PartClock::Scope scope(ctx.ops.clock, StepPart::kHead);
@@ -59,6 +59,7 @@ Status LossHead<T>::Head(const LayerContext<T>& ctx, const ParameterSet<T>& para
     const auto part = targets.subspan(static_cast<size_t>(first), static_cast<size_t>(n));
     const auto column = [&](View<T> v) { return std::span<T>(v.data, static_cast<size_t>(n)); };
     LinearForward<T>(ctx.ops, x, params.head->weight(), logits);
+    ctx.See("logits", layer, logits);
     CrossEntropyMax<T>(ctx.ops, logits, column(top_));
     RETURN_IF_ERROR(shards.AllReduceMax(column(top_), "largest logits"));
     CrossEntropySums<T>(ctx.ops, logits, part, first_id, column(top_), column(sums_), column(target_));
@@ -96,14 +97,16 @@ Status LossHead<T>::Mtp(const LayerContext<T>& ctx, const ParameterSet<T>& param
   ctx.See("prediction input", layer, layer_.x);
   RETURN_IF_ERROR(LayerForward<T>(ctx, layer, p.layer, Checkpointing::kNone, layer_, work_, output, statistics));
   RmsNormForward<T>(ctx.ops, output, p.head_norm.gain(), eps, output_normed, output_rstd_.data);
-  RETURN_IF_ERROR(Head(ctx, params, output_normed, ctx.batch->targets2, weights.mtp, backward, doutput, sums.mtp,
+  RETURN_IF_ERROR(Head(ctx, layer, params, output_normed, ctx.batch->targets2, weights.mtp, backward, doutput, sums.mtp,
                        sums.mtp_targets, sums.mtp_hits));
   if (!backward) return {};
 
+  ctx.SeeGradient("prediction head norm", layer, doutput);
   RmsNormBackward<T>(ctx.ops, doutput, output, p.head_norm.gain(), output_rstd_.data, doutput, false,
                      p.head_norm.grad.data);
   RETURN_IF_ERROR(LayerBackward<T>(ctx, layer, p.layer, Checkpointing::kNone, layer_, work_, doutput, statistics));
   LinearBackwardInput<T>(ctx.ops, doutput, p.combine.weight(), dinput, false);
+  ctx.SeeGradient("prediction input", layer, dinput);
   LinearBackwardWeight<T>(ctx.ops, doutput, input, p.combine.grad);
   RmsNormBackward<T>(ctx.ops, dinput.Cols(d, d), normed, p.hidden_norm.gain(), hidden_rstd_.data, dnormed, true,
                      p.hidden_norm.grad.data);
@@ -120,8 +123,9 @@ Status LossHead<T>::Run(const LayerContext<T>& ctx, const ParameterSet<T>& param
   const View<T> normed = normed_, dnormed = dnormed_;
   RmsNormForward<T>(ctx.ops, hidden, params.final_norm->gain(), config_.rms_norm_eps, normed, rstd_.data);
   ctx.See("final norm", -1, normed);
-  RETURN_IF_ERROR(Head(ctx, params, normed, ctx.batch->targets, weights.main, backward, dnormed, sums.main,
+  RETURN_IF_ERROR(Head(ctx, -1, params, normed, ctx.batch->targets, weights.main, backward, dnormed, sums.main,
                        sums.main_targets, sums.main_hits));
+  if (backward) ctx.SeeGradient("final norm", -1, dnormed);
   if (params.mtp) RETURN_IF_ERROR(Mtp(ctx, params, weights, backward, dnormed, sums, statistics));
   if (!backward) return {};
   RmsNormBackward<T>(ctx.ops, dnormed, hidden, params.final_norm->gain(), rstd_.data, d, false,

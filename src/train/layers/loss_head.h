@@ -34,7 +34,8 @@ class LossHead {
 
  private:
   /// Cross-entropy of the head on `states` [T, d] against `targets`; dstates [T, d] is set where backward.
-  Status Head(const LayerContext<T>& ctx, const ParameterSet<T>& params, View<const T> states,
+  /// layer: the prediction layer, or -1; what a probe is told.
+  Status Head(const LayerContext<T>& ctx, int64_t layer, const ParameterSet<T>& params, View<const T> states,
               std::span<const int32_t> targets, double weight, bool backward, View<T> dstates, double& sum,
               int64_t& count, int64_t& hits);
   Status Mtp(const LayerContext<T>& ctx, const ParameterSet<T>& params, const LossWeights& weights, bool backward,

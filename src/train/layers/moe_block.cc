@@ -141,8 +141,8 @@ Status MoeRebuild(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<co
 }
 
 template <typename T>
-Status MoeBackward(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<const T> x, const MoeSaved<T>& s,
-                   MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx, LayerStatistics& statistics) {
+Status MoeBackward(const LayerContext<T>& ctx, int64_t layer, const MoeParameters<T>& p, View<const T> x,
+                   const MoeSaved<T>& s, MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx, LayerStatistics& statistics) {
   const PartClock::Scope scope(ctx.ops.clock, StepPart::kExperts);
   const OpContext& ops = ctx.ops;
   work.plan.Build(s.ids, ctx.config->expert_capacity);
@@ -161,6 +161,8 @@ Status MoeBackward(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<c
     CombineBackward<T>(ops, work.plan, dbranch, s.out, s.weights, dout, dweights);
   }
   RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(Flat(dweights), "gradients of routing weights"));
+  ctx.SeeGradient("routing weights", layer, dweights);
+  ctx.SeeGradient("experts", layer, dout);
 
   // Through the experts.
   const NetworkSaved<T> routed = FirstRows(s.routed, here);
@@ -168,6 +170,7 @@ Status MoeBackward(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<c
   GroupedLinearBackwardInput<T>(ops, dout, offsets, p.down, dgate, false);
   GroupedLinearBackwardWeight<T>(ops, dout, routed.hidden, offsets, p.down_grad);
   SwiGluBackward<T>(ops, dgate, routed.gate, routed.up, dgate, dup);
+  ctx.SeeGradient("the experts' gates", layer, dgate);
   const View<T> dcopies = dout;  // no longer needed
   GroupedLinearBackwardInput<T>(ops, dgate, offsets, p.gate, dcopies, false);
   GroupedLinearBackwardInput<T>(ops, dup, offsets, p.up, dcopies, true);
@@ -193,6 +196,7 @@ Status MoeBackward(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<c
   RouterBackward<T>(ops, *ctx.config, s.scores, s.ids, dweights, dlogits);
   if (ctx.balance != 0)
     statistics.balance_loss += SequenceBalance<T>(ops, *ctx.config, ctx.balance, ctx.batch->bounds, s.scores, s.ids, dlogits);
+  ctx.SeeGradient("router logits", layer, dlogits);
   LinearBackwardInput<T>(ops.Exact(), dlogits, p.router.weight(), dx, true);
   LinearBackwardWeight<T>(ops.Exact(), dlogits, x, p.router.grad);
   return {};
@@ -205,8 +209,8 @@ Status MoeBackward(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<c
                                 MoeSaved<T>&, MoeWorkspace<T>&, View<T>, LayerStatistics&);                           \
   template Status MoeRebuild<T>(const LayerContext<T>&, const MoeParameters<T>&, View<const T>, MoeSaved<T>&,         \
                                 MoeWorkspace<T>&);                                                                    \
-  template Status MoeBackward<T>(const LayerContext<T>&, const MoeParameters<T>&, View<const T>, const MoeSaved<T>&,  \
-                                 MoeWorkspace<T>&, View<const T>, View<T>, LayerStatistics&);
+  template Status MoeBackward<T>(const LayerContext<T>&, int64_t, const MoeParameters<T>&, View<const T>,             \
+                                 const MoeSaved<T>&, MoeWorkspace<T>&, View<const T>, View<T>, LayerStatistics&);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(double)
 #undef HADAL_INSTANTIATE

@@ -49,7 +49,7 @@ Status MoeRebuild(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<co
                   MoeWorkspace<T>& work);
 /// dx [T, d] = the gradient of <dbranch, branch> + ctx.balance * balance loss; parameters' gradients are added.
 template <typename T>
-Status MoeBackward(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<const T> x, const MoeSaved<T>& saved,
-                   MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx, LayerStatistics& statistics);
+Status MoeBackward(const LayerContext<T>& ctx, int64_t layer, const MoeParameters<T>& p, View<const T> x,
+                   const MoeSaved<T>& saved, MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx, LayerStatistics& statistics);
 
 }  // namespace hadal::train

@@ -108,6 +108,7 @@ Result<View<const T>> Stage<T>::Backward(int64_t slot_index, const MicroBatch& b
   Slot& slot = slots_[static_cast<size_t>(slot_index)];
   const View<T> d = d_;
   Copy<T>(mesh_.last_stage() ? View<const T>(slot.dout) : dout, d);
+  ctx.SeeGradient(mesh_.last_stage() ? "the last layer" : "output to the stage after", -1, d);
   for (size_t i = slot.layers.size(); i-- > 0;) {
     RETURN_IF_ERROR(LayerBackward<T>(ctx, layer_ids_[i], params_->layers[i], limits_.checkpointing, slot.layers[i],
                                      work_, d, statistics_[i]));

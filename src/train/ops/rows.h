@@ -12,6 +12,16 @@
 
 namespace hadal::train {
 
+/// Factors of an AdamW update (train/optimizer.h) that are the same for many elements.
+template <typename T>
+struct AdamWFactors {
+  T scale;  // of gradients: clipping, loss scale
+  T beta1, beta2;
+  T correct1, correct2;  // 1 / (1 - beta^step)
+  T rate, epsilon;
+  T keep;  // of the weight: 1 - rate * weight decay
+};
+
 template <typename T>
 struct RowKernels {
   /// y += a * x, and y += x.
@@ -48,6 +58,13 @@ struct RowKernels {
   /// Backward of the same row: p = exp(scale p - lse) and ds = p (ds - delta) scale for keys [begin, end), 0
   /// elsewhere in [0, count), with room as above.
   void (*attention_ds)(T scale, T lse, T delta, int64_t begin, int64_t end, int64_t count, T* p, T* ds);
+
+  /// sum of x^2, in 8 lanes of double that are added in order. The same bits for every instruction set.
+  double (*sum_squares)(const T* x, int64_t width);
+  /// With g' = scale g: m = beta1 m + (1 - beta1) g', v = beta2 v + (1 - beta2) g'^2,
+  /// w = keep w - rate (m correct1) / (sqrt(v correct2) + epsilon). No fused operations: the same bits for every
+  /// instruction set.
+  void (*adamw)(const AdamWFactors<T>& factors, const T* g, int64_t width, T* m, T* v, T* w);
 };
 
 struct RowTable {

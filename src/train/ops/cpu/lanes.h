@@ -58,6 +58,7 @@ struct FloatLanes : LanesOf<float, F32x16, I32x16, 16> {
   HADAL_INLINE static V MulAdd(V a, V b, V c) { return Fma(a, b, c); }
   HADAL_INLINE static V ExpOf(V x) { return Exp(x); }
   HADAL_INLINE static T Root(T x) { return __builtin_sqrtf(x); }
+  HADAL_INLINE static V RootOf(V x) { return __builtin_elementwise_sqrt(x); }
   HADAL_INLINE static V Ramp() { return V{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
 };
 
@@ -68,6 +69,7 @@ struct DoubleLanes : LanesOf<double, F64x8, I64x8, 8> {
     return x;
   }
   HADAL_INLINE static T Root(T x) { return __builtin_sqrt(x); }
+  HADAL_INLINE static V RootOf(V x) { return __builtin_elementwise_sqrt(x); }
   HADAL_INLINE static V Ramp() { return V{0, 1, 2, 3, 4, 5, 6, 7}; }
 };
 

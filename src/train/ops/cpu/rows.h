@@ -150,6 +150,39 @@ void AttentionDs(T scale, T lse, T delta, int64_t begin, int64_t end, int64_t co
   }
 }
 
+template <typename L, typename T = typename L::T>
+double SumSquares(const T* x, int64_t width) {
+  typedef T Eight __attribute__((vector_size(8 * sizeof(T))));
+  F64x8 lanes{};
+  int64_t i = 0;
+  for (; i + 8 <= width; i += 8) {
+    Eight part;
+    __builtin_memcpy(&part, x + i, sizeof(part));
+    const F64x8 wide = __builtin_convertvector(part, F64x8);
+    lanes += wide * wide;
+  }
+  for (; i < width; ++i) lanes[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  double sum = 0;
+  for (int l = 0; l < 8; ++l) sum += lanes[l];
+  return sum;
+}
+
+template <typename L, typename T = typename L::T>
+void AdamW(const AdamWFactors<T>& f, const T* g, int64_t width, T* m, T* v, T* w) {
+  const auto scale = L::Set(f.scale), beta1 = L::Set(f.beta1), beta2 = L::Set(f.beta2);
+  const auto rest1 = L::Set(T{1} - f.beta1), rest2 = L::Set(T{1} - f.beta2);
+  const auto correct1 = L::Set(f.correct1), correct2 = L::Set(f.correct2);
+  const auto rate = L::Set(f.rate), epsilon = L::Set(f.epsilon), keep = L::Set(f.keep);
+  ForVectors<L>(width, [&](int64_t i, int64_t n) {
+    const auto x = L::Load(g + i, n) * scale;
+    const auto first = beta1 * L::Load(m + i, n) + rest1 * x;
+    const auto second = beta2 * L::Load(v + i, n) + rest2 * x * x;
+    L::Store(first, m + i, n);
+    L::Store(second, v + i, n);
+    L::Store(keep * L::Load(w + i, n) - rate * (first * correct1) / (L::RootOf(second * correct2) + epsilon), w + i, n);
+  });
+}
+
 template <typename L>
 constexpr RowKernels<typename L::T> Describe() {
   return {.add_scaled = AddScaled<L>,
@@ -165,7 +198,9 @@ constexpr RowKernels<typename L::T> Describe() {
           .exp_scaled = ExpScaled<L>,
           .online_softmax = OnlineSoftmax<L>,
           .scale = Scale<L>,
-          .attention_ds = AttentionDs<L>};
+          .attention_ds = AttentionDs<L>,
+          .sum_squares = SumSquares<L>,
+          .adamw = AdamW<L>};
 }
 
 }  // namespace
