@@ -7,6 +7,10 @@
 namespace hadal {
 namespace {
 
+// Of constraints, on each thread in each step: 10 to 20 ms at most. A mask that takes longer comes a step or more
+// later, so that nobody waits for another's grammar.
+constexpr int64_t kMaskWork = 2'000'000;
+
 // What bounds the queues keeps a wrong setting from reserving the machine's memory.
 constexpr int64_t kMostRequests = 1 << 20;
 
@@ -272,6 +276,7 @@ void EngineLoop::RunStep() {
       speculator_->KeepGuessed(stepping_);
       JudgeGuesses();
     }
+    RepeatWaiting();
   } else {
     FailStep(plan, logits.error());
   }
@@ -309,16 +314,33 @@ void EngineLoop::MarkStarted(const StepPlan& plan, Clock::time_point now) {
 
 /// Notes where the step's requests stand, and has tokens guessed where the plan has room for them.
 void EngineLoop::BeginStep(const StepPlan& plan) {
-  accepted_ = pauses_ = 0;
+  accepted_ = pauses_ = mask_waits_ = 0;
   stepping_.clear();
   for (size_t i = 0; i < plan.slices.size(); ++i) {
     LiveRequest& request = static_cast<LiveRequest&>(*plan.requests[i]);
     request.step_begin = request.sequence.computed;
     request.guessed = plan.slices[i].drafts;
     request.right = 0;
+    request.waits = false;
     stepping_.push_back(&request);
   }
+  ShareMaskWork(plan);
+  for (ScheduledRequest* scheduled : plan.lost) {
+    LiveRequest& request = static_cast<LiveRequest&>(*scheduled);
+    request.again = -1;
+    if (request.request.constraint) request.request.constraint->Rest();
+  }
   if (speculator_) speculator_->Guess(stepping_, scratch_);
+}
+
+/// Gives each request that will draw under a constraint its part of kMaskWork. When a mask is there decides when its
+/// token comes and never which, so what others need may count.
+void EngineLoop::ShareMaskWork(const StepPlan& plan) {
+  int64_t masks = 0;
+  for (size_t i = 0; i < plan.slices.size(); ++i)
+    masks += plan.slices[i].logits > 0 && stepping_[i]->request.constraint != nullptr;
+  const int64_t threads = engine_->threads().threads(), rounds = (masks + threads - 1) / threads;
+  for (LiveRequest* request : stepping_) request->mask_work = kMaskWork / std::max<int64_t>(rounds, 1);
 }
 
 /// Guesses were tokens for the step alone: what follows draws the tokens one by one, as without them.
@@ -358,6 +380,7 @@ void EngineLoop::Deliver(size_t round) {
   int64_t tokens = 0;
   size_t kept = 0;
   for (LiveRequest* request : drawing_) {
+    if (request->waits) continue;
     request->Accept(context_);
     const int32_t token = request->event.token;
     const bool right = static_cast<int64_t>(round) < request->guessed && request->guesses[round] == token;
@@ -383,8 +406,24 @@ void EngineLoop::JudgeGuesses() {
   for (LiveRequest* request : stepping_) {
     if (!request) continue;
     GuessControl& control = request->guess_control;
-    pauses_ += control.Observe(request->guessed, request->right, request->usage.generated);
+    // A guess whose token was put off is neither right nor wrong.
+    const int64_t judged = request->waits ? request->right : request->guessed;
+    pauses_ += control.Observe(judged, request->right, request->usage.generated);
     request->most_drafts = control.Most(request->usage.generated);
+  }
+}
+
+/// Where a mask was not ready no token was drawn, and the logits are gone with the step: the last token is computed
+/// again, to the same bits.
+void EngineLoop::RepeatWaiting() {
+  for (LiveRequest* request : stepping_) {
+    if (!request) continue;
+    request->again = -1;
+    if (!request->waits) continue;
+    request->again = --request->sequence.computed;
+    // The prediction layer has the state of that token and not of the one before, which a guess would begin from.
+    request->most_drafts = 0;
+    ++mask_waits_;
   }
 }
 
@@ -430,7 +469,8 @@ void EngineLoop::Publish(const StepPlan& plan, double seconds, bool succeeded) {
   std::lock_guard lock(mutex_);
   ++stats_.steps;
   stats_.failed_steps += !succeeded;
-  stats_.preemptions += plan.preempted;
+  stats_.preemptions += static_cast<int64_t>(plan.lost.size());
+  stats_.mask_waits += mask_waits_;
   if (succeeded) stats_.prefill_tokens += plan.prefill_tokens;
   if (succeeded) stats_.drafted_tokens += plan.draft_tokens;
   stats_.accepted_tokens += accepted_;

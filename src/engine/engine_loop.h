@@ -49,6 +49,7 @@ struct LoopStats {
   int64_t prefix_query_tokens = 0;  // of prompts that started
   int64_t prefix_hit_tokens = 0;    // of these, found in the prefix cache
   int64_t preemptions = 0;
+  int64_t mask_waits = 0;  // tokens put off to a later step, as the mask of a request's constraint took too long
   int64_t steps = 0, failed_steps = 0;
   int64_t prefill_tokens = 0;  // computed, those computed again after a preemption included
   int64_t generated_tokens = 0;
@@ -119,6 +120,7 @@ class EngineLoop {
   void EndSoon(RequestId id, FinishReason reason);
   void RunStep();
   void BeginStep(const StepPlan& plan);
+  void ShareMaskWork(const StepPlan& plan);
   void TakeGuessesBack();
   void DropEnding();
   void MarkStarted(const StepPlan& plan, Clock::time_point now);
@@ -126,6 +128,7 @@ class EngineLoop {
   void Draw(View<const float> logits);
   void Deliver(size_t round);
   void JudgeGuesses();
+  void RepeatWaiting();
   void FailStep(const StepPlan& plan, const Error& error);
   void Retire(LiveRequest& request);
   void CountBlocks();
@@ -146,7 +149,7 @@ class EngineLoop {
   std::vector<SamplerScratch> scratch_;         // one a worker
   std::optional<Speculator> speculator_;
   int64_t accepted_ = 0;                        // guesses of the step that were right
-  int64_t pauses_ = 0;                          // that the step brought
+  int64_t pauses_ = 0, mask_waits_ = 0;         // that the step brought
   std::vector<LiveRequest*> stepping_;          // the step's; null once they have ended
   std::vector<LiveRequest*> drawing_;           // those of them whose next token's logits are there
   std::vector<LiveRequest*> arrived_, doomed_;  // taken out of inbox_, cancels_

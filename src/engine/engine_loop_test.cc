@@ -256,6 +256,81 @@ TEST(EngineLoop, AStepWithGuessesAllocatesNothing) {
       {.max_running = 8, .speculative = Speculation::kMtp, .speculative_tokens = 3})));
 }
 
+/// Allows anything, but only after `work` steps of work for each token.
+class Slow final : public TokenConstraint {
+ public:
+  Slow(int64_t vocab, int64_t work) : work_(work), mask_(static_cast<size_t>(vocab + 63) / 64, ~uint64_t{0}) {}
+  Result<bool> Prepare(int64_t& work) override {
+    most_ = std::max(most_, work);
+    const int64_t done = std::min(work, work_ - done_);
+    done_ += done;
+    work -= done;
+    return done_ == work_;
+  }
+  Result<std::span<const uint64_t>> Allowed() override {
+    EXPECT_EQ(done_, work_);
+    return std::span<const uint64_t>(mask_);
+  }
+  void Accept(int32_t) override { done_ = 0; }
+  bool MustEnd() const override { return false; }
+  void Rest() override { done_ = 0; }
+  /// The most that was allowed at once.
+  int64_t most() const { return most_; }
+
+ private:
+  int64_t work_, done_ = 0, most_ = 0;
+  std::vector<uint64_t> mask_;
+};
+
+/// Masks that take longer than a step has time for come later, for their request alone; all tokens are the same.
+void ExpectSlowMasksDelayTheirOwn(const std::string& folder, bool guesses, size_t prompt) {
+  auto engine = Load(folder, 4, 2, guesses);
+  const int64_t vocab = engine->config().vocab_size;
+  std::vector<Asked> asked;
+  std::vector<Truth> truths;
+  for (int i = 0; i < 4; ++i) {
+    Asked one = Greedy(Counting(static_cast<int>(prompt)), 20);
+    one.prompt.back() = 100 + i;
+    one.params.temperature = 1;
+    one.params.seed = static_cast<uint64_t>(i);
+    one.logprobs = 1;
+    truths.push_back(Alone(*engine, one));
+    asked.push_back(one);
+  }
+  LoopOptions options{.max_running = 4};
+  if (guesses) options.speculative = Speculation::kMtp;
+  options.guess_cost = 0;
+  auto loop = Must(EngineLoop::Start(std::move(engine), options));
+  // Twice, so that the second time the prompts come from the prefix cache.
+  for (int time = 0; time < 2; ++time) {
+    std::vector<Inbox> inboxes(4);
+    std::vector<std::shared_ptr<Slow>> slow;
+    for (size_t i = 0; i < 4; ++i) {
+      GenerationRequest request = ToRequest(asked[i], inboxes[i]);
+      // Three of two threads' 2 million steps a token; the last request has no constraint.
+      if (i < 3) request.constraint = slow.emplace_back(std::make_shared<Slow>(vocab, 4'000'000));
+      Must(loop->Submit(std::move(request)));
+    }
+    for (Inbox& inbox : inboxes) inbox.WaitForEnd();
+    for (size_t i = 0; i < 4; ++i) ExpectTruth(inboxes[i], truths[i], asked[i]);
+    for (const auto& one : slow) EXPECT_LE(one->most(), 2'000'000);
+  }
+  loop->Drain(kLong);
+  // A token takes two steps where one request is left, four where three share two threads.
+  EXPECT_GE(loop->stats().mask_waits, 2 * 3 * 20);
+  EXPECT_EQ(loop->stats().generated_tokens, 2 * 4 * 20);
+  ExpectNoLeak(*loop);
+}
+
+TEST(EngineLoop, SlowMasksDelayTheirOwnRequestAndNoOther) { ExpectSlowMasksDelayTheirOwn("v3-tiny-bf16", false, 21); }
+
+TEST(EngineLoop, SlowMasksAfterWholeBlocksOfThePrompt) { ExpectSlowMasksDelayTheirOwn("v3-tiny-bf16", false, 24); }
+
+TEST(EngineLoop, SlowMasksBesideGuesses) {
+  ExpectSlowMasksDelayTheirOwn("v3-tiny-mtp", true, 21);
+  ExpectSlowMasksDelayTheirOwn("v3-tiny-mtp", true, 24);
+}
+
 /// Damages the first of some weights for the lifetime of the object. The engine thread must be idle at both
 /// ends; the requests between hand the value over.
 class Damage {

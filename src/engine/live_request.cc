@@ -25,7 +25,12 @@ Result<std::unique_ptr<LiveRequest>> LiveRequest::Create(GenerationRequest reque
 
 void LiveRequest::Draw(std::span<const float> logits, SamplerScratch& scratch) {
   std::span<const uint64_t> allowed;
+  waits = false;
   if (request.constraint) {
+    const Result<bool> ready = request.constraint->Prepare(mask_work);
+    if (!ready) return Fail(ready.error());
+    waits = !*ready;
+    if (waits) return;
     if (request.constraint->MustEnd()) return End(FinishReason::kStop);
     const auto mask = request.constraint->Allowed();
     if (!mask) return Fail(mask.error());
@@ -45,7 +50,7 @@ int32_t LiveRequest::Guess(std::span<const float> logits, SamplerScratch& scratc
   std::span<const uint64_t> allowed;
   if (request.constraint) {
     // Draw asks for the same mask, which is kept.
-    if (request.constraint->MustEnd()) return -1;
+    if (!request.constraint->Prepare(mask_work).value_or(false) || request.constraint->MustEnd()) return -1;
     const auto mask = request.constraint->Allowed();
     if (!mask) return -1;
     allowed = *mask;

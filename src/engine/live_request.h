@@ -21,7 +21,8 @@ struct LiveRequest : ScheduledRequest {
 
   RequestId id() const { return arrival; }
 
-  /// Chooses the next token from the logits [V] of the last one, into `event`; an error ends the request.
+  /// Chooses the next token from the logits [V] of the last one, into `event`; an error ends the request. Where the
+  /// constraint takes more than mask_work, nothing is chosen and `waits` is set: the last token is to be computed again.
   /// Threads: safe for distinct requests and `scratch`.
   void Draw(std::span<const float> logits, SamplerScratch& scratch);
   /// What Draw would choose next if `logits` were the model's, and the tokens so far those drawn; -1 if nothing. With
@@ -41,7 +42,11 @@ struct LiveRequest : ScheduledRequest {
   bool ending = false;  // by Cancel or Finish; the loop's mutex guards it and the next
   FinishReason ends_with = FinishReason::kCancelled;
 
-  // Of the step that is under way: where it began, and what Speculator guessed.
+  // Of the step that is under way: work that the constraint may still do, whether it needs more; where the step began,
+  // and what Speculator guessed.
+  int64_t mask_work = 0;
+  bool waits = false;
+  int64_t again = -1;  // index of the last token where it was computed before and is computed again; -1: it is not
   int64_t step_begin = 0;  // sequence.computed before it
   int64_t guessed = 0, right = 0;  // and how many of the guesses became tokens
   std::array<int32_t, kMostDrafts> guesses{};

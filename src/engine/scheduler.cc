@@ -20,7 +20,8 @@ void StepPlan::Clear() {
   slices.clear();
   requests.clear();
   started.clear();
-  decode_tokens = draft_tokens = prefill_tokens = preempted = 0;
+  lost.clear();
+  decode_tokens = draft_tokens = prefill_tokens = 0;
 }
 
 Scheduler::Scheduler(const SchedulerOptions& options, PrefixCache& cache) : options_(options), cache_(cache) {
@@ -34,6 +35,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, PrefixCache& cache) : opti
   plan_.slices.reserve(running);
   plan_.requests.reserve(running);
   plan_.started.reserve(running);
+  plan_.lost.reserve(running);
 }
 
 void Scheduler::Add(ScheduledRequest& request) {
@@ -93,7 +95,7 @@ void Scheduler::Prefill(int64_t& room) {
 }
 
 void Scheduler::Admit(int64_t& room) {
-  while (plan_.preempted == 0 && room > 0 && running() < options_.max_running && !waiting_.empty()) {
+  while (plan_.lost.empty() && room > 0 && running() < options_.max_running && !waiting_.empty()) {
     ScheduledRequest& request = *waiting_.back();
     Sequence& s = request.sequence;
     // Its last token is computed in any case: its logits are wanted.
@@ -154,7 +156,7 @@ bool Scheduler::AddDraft(size_t index) {
   const int64_t blocks = BlocksFor(s.computed + slice.count + 1);
   if (blocks > static_cast<int64_t>(s.block_table.size())) {
     const bool own = BlocksToGoOn(*plan_.requests[index]) >= blocks;  // among the outstanding
-    if (plan_.preempted > 0 || cache_.available() < Outstanding() + !own) return false;
+    if (!plan_.lost.empty() || cache_.available() < Outstanding() + !own) return false;
     const Status extended = cache_.Extend(s.block_table, blocks);
     HADAL_CHECK(extended.has_value(), "{}", extended.error().message);
   }
@@ -211,7 +213,7 @@ void Scheduler::PreemptYoungest() {
   request.sequence.computed = 0;
   request.cached_blocks = 0;
   Add(request);
-  ++plan_.preempted;
+  plan_.lost.push_back(&request);
 }
 
 void Scheduler::PlanSlice(ScheduledRequest& request, int64_t count) {

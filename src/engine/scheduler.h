@@ -45,7 +45,7 @@ struct StepPlan {
   int64_t decode_tokens = 0;                // of requests with a single token pending
   int64_t draft_tokens = 0;                 // guesses beside them: Slice::drafts in all
   int64_t prefill_tokens = 0;               // of the others: prompts, and what is computed again
-  int64_t preempted = 0;                    // requests that lost their blocks
+  std::vector<ScheduledRequest*> lost;      // preempted: they have no blocks any more
   void Clear();
 };
 

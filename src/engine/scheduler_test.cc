@@ -174,11 +174,11 @@ TEST(Scheduler, GuessesTakeNoBlockThatSomebodyNeeds) {
   ScheduledRequest& b = world.Add(3);
   world.Step();  // each has 3 computed and one pending, in a block of 4
   const StepPlan& full = world.Step();
-  EXPECT_EQ(full.preempted, 0);
+  EXPECT_EQ(full.lost.size(), 0u);
   EXPECT_EQ(full.draft_tokens, 0) << "both need a block next, and one is left";
   EXPECT_EQ(a.sequence.computed, 4);
   EXPECT_EQ(b.sequence.computed, 4);
-  EXPECT_EQ(world.Step().preempted, 1) << "a takes the last block, b has to wait";
+  EXPECT_EQ(world.Step().lost.size(), 1u) << "a takes the last block, b has to wait";
 }
 
 TEST(Scheduler, PriorityThenArrivalDecidesWhoStarts) {
@@ -201,7 +201,7 @@ TEST(Scheduler, TheYoungestGivesWayAndComesBack) {
   EXPECT_EQ(world.Step().requests.size(), 2u);
   world.Step();  // both have 8 tokens computed: two blocks each, and none is free
   const StepPlan& plan = world.Step();
-  EXPECT_EQ(plan.preempted, 1);
+  EXPECT_EQ(plan.lost.size(), 1u);
   EXPECT_EQ(World::Planned(plan, old), 1);
   EXPECT_EQ(World::Planned(plan, young), 0);
   EXPECT_TRUE(young.sequence.block_table.empty());
@@ -237,7 +237,7 @@ TEST(Scheduler, APlannedDecodeIsTakenBackWhenAnOlderPromptNeedsItsBlocks) {
   young.sequence.computed = young.sequence.length() - 1;
   ASSERT_TRUE(world.cache.Extend(young.sequence.block_table, 6 - 3));
   const StepPlan& plan = world.Step();
-  EXPECT_EQ(plan.preempted, 1);
+  EXPECT_EQ(plan.lost.size(), 1u);
   EXPECT_EQ(plan.decode_tokens, 0);
   EXPECT_GT(World::Planned(plan, prompt), 0);
 }
@@ -306,7 +306,7 @@ TEST(Scheduler, EveryoneIsServedWhateverComes) {
       if (world.scheduler.empty()) continue;
       const StepPlan& plan = world.Step(1 + random() % 9);
       ASSERT_FALSE(plan.slices.empty());
-      preempted += plan.preempted;
+      preempted += static_cast<int64_t>(plan.lost.size());
       const std::vector<ScheduledRequest*> planned = plan.requests;
       for (ScheduledRequest* request : planned) {
         const Sequence& s = request->sequence;

@@ -116,10 +116,11 @@ const float* Speculator::State(const LiveRequest& request, int64_t position) con
 }
 
 /// Adds the latents that lie at the places of the step's tokens. Each needs the state before its token; the one
-/// of the first place is there already if Guess began from it.
+/// of the first place is there already if Guess began from it, or the token is computed again.
 void Speculator::AddToKeep(const LiveRequest& request) {
   const Sequence& s = request.sequence;
-  const int64_t begin = std::max<int64_t>(request.step_begin + (request.guessed > 0), 1);
+  const bool is_there = request.guessed > 0 || request.again == request.step_begin;
+  const int64_t begin = std::max<int64_t>(request.step_begin + is_there, 1);
   if (begin >= s.computed) return;
   for (int64_t place = begin; place < s.computed; ++place) {
     const float* state = place == request.step_begin ? LastState(s, place - 1) : State(request, place - 1);

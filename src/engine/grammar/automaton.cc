@@ -8,6 +8,8 @@ namespace {
 constexpr size_t kMaxSeen =
     4 * kMaxThreads;  // threads looked at in one step, those that read nothing included
 
+constexpr size_t kLeastSeen = 256;
+
 uint32_t Mix(uint32_t hash, uint32_t value) {
   hash = (hash ^ value) * 0x9E3779B1u;
   return hash ^ (hash >> 15);
@@ -16,23 +18,26 @@ uint32_t Mix(uint32_t hash, uint32_t value) {
 }  // namespace
 
 Automaton::Automaton(std::shared_ptr<const Program> program)
-    : program_(std::move(program)), seen_(256), seen_stamp_(256) {
+    : program_(std::move(program)) {
   Clear();
   Visit(program_->entry(), 0);
   start_ = Close();
 }
 
 void Automaton::Clear() {
-  states_.clear();
-  threads_.clear();
-  table_.clear();
-  stacks_.assign(1, {-1, 0, 0});
-  state_index_.assign(256, -1);
-  stack_index_.assign(256, -1);
-  work_ = 0;
+  // Assigning {} would keep the memory.
+  states_ = std::vector<StateInfo>();
+  threads_ = std::vector<Thread>();
+  table_ = std::vector<State>();
+  stacks_ = std::vector<StackNode>{{-1, 0, 0}};
+  state_index_ = std::vector<int32_t>(256, -1);
+  stack_index_ = std::vector<int32_t>(256, -1);
+  work_ = step_begin_ = 0;
   full_ = cut_ = false;
-  open_.clear();
-  kept_.clear();
+  open_ = std::vector<Thread>();
+  kept_ = std::vector<Thread>();
+  seen_ = std::vector<Thread>(kLeastSeen);
+  seen_stamp_ = std::vector<uint32_t>(kLeastSeen);
   ++stamp_;
   seen_count_ = 0;
 }
@@ -41,15 +46,16 @@ size_t Automaton::bytes() const {
   return states_.capacity() * sizeof(StateInfo) + threads_.capacity() * sizeof(Thread) +
          table_.capacity() * sizeof(State) + stacks_.capacity() * sizeof(StackNode) +
          (state_index_.capacity() + stack_index_.capacity()) * sizeof(int32_t) +
-         seen_.size() * (sizeof(Thread) + sizeof(uint32_t));
+         seen_.size() * (sizeof(Thread) + sizeof(uint32_t)) +
+         (open_.capacity() + kept_.capacity()) * sizeof(Thread);
 }
 
 Status Automaton::CheckRoom() const {
   if (!full_) return {};
   return InvalidArgument(
-      "the grammar has too many ways to go on from here ({} states, {} steps of work); make it less "
-      "ambiguous, or its lists shorter",
-      states_.size(), work_);
+      "the grammar has too many ways to go on from here: what may come next takes more than {} KB of states or "
+      "{} steps of work; make it less ambiguous, or its lists shorter",
+      kMaxStateBytes / 1024, kMaxWork);
 }
 
 uint32_t Automaton::HashOfStack(int32_t node, int32_t below) const {
@@ -67,8 +73,9 @@ void Automaton::GrowIndex(std::vector<int32_t>& index, bool of_states) {
   }
 }
 
-/// The stack with `node` on `below`; -1 if that would be too deep.
+/// The stack with `node` on `below`; -1 if that would be too deep, or there is no room.
 int32_t Automaton::Push(int32_t node, int32_t below) {
+  ++work_;
   const int32_t depth = stacks_[static_cast<size_t>(below)].depth + 1;
   if (depth > kMaxStackDepth) {
     cut_ = true;
@@ -79,6 +86,10 @@ int32_t Automaton::Push(int32_t node, int32_t below) {
   for (;; ++slot) {
     int32_t& entry = stack_index_[slot & (stack_index_.size() - 1)];
     if (entry < 0) {
+      if (StateBytes() > kMaxStateBytes) {
+        full_ = true;
+        return -1;
+      }
       entry = static_cast<int32_t>(stacks_.size());
       stacks_.push_back({node, below, depth});
       return entry;
@@ -89,6 +100,7 @@ int32_t Automaton::Push(int32_t node, int32_t below) {
 
 /// Notes a thread of the step being made, unless it was noted before.
 void Automaton::Visit(int32_t node, int32_t stack) {
+  ++work_;
   if (seen_count_ >= kMaxSeen) {
     seen_count_ = kMaxSeen + 1;  // Close sees that there were too many
     return;
@@ -125,7 +137,7 @@ void Automaton::GrowSeen() {
 /// Follows the noted threads up to where they read, and gives the state that they make.
 Automaton::State Automaton::Close() {
   bool accepts = false;
-  while (!open_.empty()) {
+  while (!open_.empty() && !TooMuchWork()) {
     const Thread thread = open_.back();
     open_.pop_back();
     bool reads = false;
@@ -148,16 +160,17 @@ Automaton::State Automaton::Close() {
     }
     if (reads) kept_.push_back(thread);
   }
-  const bool too_many = seen_count_ > kMaxSeen || kept_.size() > kMaxThreads;
+  const bool too_many = seen_count_ > kMaxSeen || kept_.size() > kMaxThreads || TooMuchWork();
   cut_ |= too_many;
-  const State state = too_many || (kept_.empty() && !accepts) ? kDead : Intern(accepts);
+  const State state = too_many || full_ || (kept_.empty() && !accepts) ? kDead : Intern(accepts);
+  open_.clear();
   kept_.clear();
   seen_count_ = 0;
   ++stamp_;
   return state;
 }
 
-/// The id of the state of the threads in kept_.
+/// The id of the state of the threads in kept_; kDead if there is no room.
 Automaton::State Automaton::Intern(bool accepts) {
   std::ranges::sort(kept_);
   uint32_t hash = accepts;
@@ -167,7 +180,7 @@ Automaton::State Automaton::Intern(bool accepts) {
   for (uint32_t slot = hash;; ++slot) {
     State& entry = state_index_[slot & (state_index_.size() - 1)];
     if (entry < 0) {
-      if (states_.size() >= kMaxStates) {
+      if (StateBytes() > kMaxStateBytes) {
         full_ = true;
         return kDead;
       }
@@ -187,29 +200,38 @@ Automaton::State Automaton::Intern(bool accepts) {
 Automaton::State Automaton::MakeStep(State state, uint8_t byte) {
   if (work_ > kMaxWork) full_ = true;
   if (full_) return kDead;
+  step_begin_ = work_;
   for (const Thread& thread : Threads(state)) {
+    if (TooMuchWork()) break;
     for (const Edge& edge : program_->edges(thread.node)) {
       ++work_;
       if (edge.kind == Edge::kBytes && edge.lo <= byte && byte <= edge.hi) Visit(edge.target, thread.stack);
     }
   }
   const State next = Close();
+  if (full_) return kDead;  // not kept: after a Compact there may be a step
   table_[RowOf(state) + program_->class_of(byte)] = next;
   return next;
 }
 
 Automaton::State Automaton::StepToken(State state, int32_t id) {
   if (state == kDead || full_) return kDead;
+  step_begin_ = work_;
   for (const Thread& thread : Threads(state)) {
-    for (const Edge& edge : program_->edges(thread.node)) {
-      if (edge.kind == Edge::kToken && edge.value == id) Visit(edge.target, thread.stack);
+    if (TooMuchWork()) break;
+    for (const Edge& edge : program_->token_edges(thread.node)) {
+      ++work_;
+      if (edge.value == id) Visit(edge.target, thread.stack);
     }
   }
   return Close();
 }
 
 Automaton::State Automaton::Compact(State state) {
-  if (state == kDead) return kDead;
+  if (state == kDead) {
+    Clear();
+    return kDead;
+  }
   const std::span<const Thread> threads = Threads(state);
   const std::vector<Thread> kept(threads.begin(), threads.end());
   const bool accepts = states_[state].accepts;

@@ -13,23 +13,28 @@ namespace hadal::grammar {
 
 // Calls of rules inside each other; what would go deeper cannot be taken.
 inline constexpr int kMaxStackDepth = 1024;
-// Ways of reading a text that are followed at once. What would need more can't be taken: the grammar is
-// ambiguous beyond use.
+// Ways of reading a text that are followed at once, and looks at the network while one byte is read. What would
+// need more can't be taken: the grammar is ambiguous beyond use.
 inline constexpr size_t kMaxThreads = 4096;
-// States, and steps of work, between two calls of Compact: what one mask may cost. Some 0.2 s of work at
-// most.
-inline constexpr size_t kMaxStates = 50'000;
-inline constexpr int64_t kMaxWork = 10'000'000;
+inline constexpr int64_t kMaxStepWork = 100'000;
+// Bytes of states, and steps of work (5 to 10 ns each), between two calls of Compact: what one mask may cost.
+inline constexpr size_t kMaxStateBytes = size_t{1} << 20;
+inline constexpr int64_t kMaxWork = 4'000'000;
 
 /// A state is a set of threads; a thread is a node, and a stack of nodes to return to. Equal states have
 /// equal ids, and steps that were taken once are looked up. Everything depends on the program and the calls
 /// alone.
 ///
-/// Memory: at most kMaxStates rows of 4 bytes per class of bytes, and kMaxWork bounds the rest; a JSON
-/// schema's states take some 100 KB. Used by one thread at a time.
+/// Memory: kPlannedBytes at most; a JSON schema's states take some 100 KB, those of some thousand words 300 KB.
+///
+/// Limits hold from a Compact to the next. All that a mask takes after a Compact is part of what it and the masks
+/// before it take without one, so a caller that tries again after a Compact meets a limit or doesn't whatever came
+/// before. Used by one thread at a time.
 class Automaton {
  public:
   using State = int32_t;
+  // kMaxStateBytes in vectors that are half empty and one that moves, and what a step works with.
+  static constexpr size_t kPlannedBytes = 3 * kMaxStateBytes + (size_t{960} << 10);
   static constexpr State kDead = -1;  // no text of the grammar begins like this
 
   explicit Automaton(std::shared_ptr<const Program> program);
@@ -51,20 +56,28 @@ class Automaton {
   /// Calls visit(id) for each token that the grammar names here, perhaps twice.
   template <typename Visit>
   void ForTokens(State state, Visit visit) const {
-    for (const Thread& thread : Threads(state))
-      for (const Edge& edge : program_->edges(thread.node))
-        if (edge.kind == Edge::kToken) visit(edge.value);
+    int32_t last = -1;  // threads are in the order of their nodes
+    for (const Thread& thread : Threads(state)) {
+      if (thread.node == last) continue;
+      last = thread.node;
+      for (const Edge& edge : program_->token_edges(thread.node)) visit(edge.value);
+    }
   }
 
-  /// Forgets all states but `state`; its new id. Makes room for kMaxStates and kMaxWork.
+  /// Forgets all states but `state`, and gives their memory back; its new id.
   State Compact(State state);
-  bool nearly_full() const { return states_.size() > kMaxStates / 2 || work_ > kMaxWork / 2; }
-  /// kInvalidArgument once a step could not be taken since kMaxStates or kMaxWork were reached.
+  bool nearly_full() const { return StateBytes() > kMaxStateBytes / 2 || work_ > kMaxWork / 2; }
+  /// Whether a step could not be taken since kMaxStateBytes or kMaxWork were reached.
+  bool full() const { return full_; }
+  /// kInvalidArgument if full().
   Status CheckRoom() const;
+  /// Steps since the last Compact.
+  int64_t work() const { return work_; }
   /// Whether depth or ambiguity has cut off a step since the last Compact.
   bool cut() const { return cut_; }
 
   size_t state_count() const { return states_.size(); }
+  /// Memory in use, room for more included.
   size_t bytes() const;
   const Program& program() const { return *program_; }
 
@@ -91,6 +104,11 @@ class Automaton {
     return {threads_.data() + info.first, static_cast<size_t>(info.count)};
   }
   void Clear();
+  size_t StateBytes() const {
+    return states_.size() * sizeof(StateInfo) + threads_.size() * sizeof(Thread) + table_.size() * sizeof(State) +
+           stacks_.size() * sizeof(StackNode) + (state_index_.size() + stack_index_.size()) * sizeof(int32_t);
+  }
+  bool TooMuchWork() const { return work_ - step_begin_ > kMaxStepWork; }
   State MakeStep(State state, uint8_t byte);
   void Visit(int32_t node, int32_t stack);
   void GrowSeen();
@@ -107,7 +125,7 @@ class Automaton {
   std::vector<State> table_;  // [states, classes]
   std::vector<StackNode> stacks_;
   std::vector<int32_t> state_index_, stack_index_;  // open addressing; -1: free
-  int64_t work_ = 0;
+  int64_t work_ = 0, step_begin_ = 0;  // and what it was when the step being made began
   bool full_ = false, cut_ = false;
 
   // Of the step being made.

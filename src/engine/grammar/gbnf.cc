@@ -8,7 +8,7 @@
 namespace hadal::grammar {
 namespace {
 
-/// Of one item, as in `"a"*?+`. With kMaxGroupDepth it bounds the depth of the tree.
+/// Of one item, as in `"a"*?+`. With kMaxNesting it bounds the depth of the tree.
 constexpr int kMaxRepetitionsInRow = 8;
 
 bool IsNameByte(char c) {
@@ -107,8 +107,8 @@ class Parser {
   }
 
   Result<ExprId> ParseAlternatives(int depth) {
-    if (depth > kMaxGroupDepth)
-      return ResourceExhausted("groups in the grammar are nested more than {} deep", kMaxGroupDepth);
+    if (depth > kMaxNesting)
+      return ResourceExhausted("groups in the grammar are nested more than {} deep", kMaxNesting);
     std::vector<ExprId> alternatives;
     do {
       SkipSpace(true);

@@ -11,7 +11,6 @@ namespace hadal::grammar {
 
 inline constexpr size_t kMaxGrammarBytes = size_t{64} << 10;
 inline constexpr size_t kMaxRules = 4096;
-inline constexpr int kMaxGroupDepth = 100;
 
 /// The id of a token by its text; nothing where no token has exactly that text.
 using FindToken = std::function<std::optional<int32_t>(std::string_view)>;

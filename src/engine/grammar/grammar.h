@@ -19,6 +19,8 @@ struct CodeRange {
 };
 
 inline constexpr int kUnbounded = -1;
+// Levels of groups, of patterns and of schemas: what recursions descend. Deeper ones are refused where they are written.
+inline constexpr int kMaxNesting = 100;
 // Beyond it a repetition is refused where it is written; the program's size bounds what it may cost.
 inline constexpr int64_t kMaxRepetition = 100'000;
 inline constexpr size_t kMaxExpressions = 100'000;

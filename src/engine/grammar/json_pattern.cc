@@ -10,7 +10,6 @@ namespace {
 
 using Ranges = std::vector<CodeRange>;
 
-constexpr int kMaxDepth = 50;
 constexpr size_t kMaxPatternBytes = 4096;
 
 Ranges DigitRanges() { return {{'0', '9'}}; }
@@ -58,7 +57,7 @@ class PatternParser {
   }
 
   Result<ExprId> ParseAlternatives(int depth) {
-    if (depth > kMaxDepth) return Unsupported("groups nested more than {} deep", kMaxDepth);
+    if (depth > kMaxNesting) return Unsupported("groups nested more than {} deep", kMaxNesting);
     std::vector<ExprId> branches;
     do {
       ASSIGN_OR_RETURN(const ExprId branch, ParseBranch(depth));
@@ -81,7 +80,8 @@ class PatternParser {
 
   Result<ExprId> ParseAtom(int depth) {
     if (Has('^') || Has('$')) return Unsupported("'{}' inside the expression", text_[at_]);
-    if (Has('*') || Has('+') || Has('?')) return InvalidArgument("'{}' with nothing to repeat", text_[at_]);
+    if (Has('*') || Has('+') || Has('?') || Has('{'))
+      return InvalidArgument("'{}' with nothing to repeat", text_[at_]);
     if (Take(".")) return OneOf(Complement(Normalized(LineEnds())));
     if (Take("[")) return ParseSet();
     if (Take("(")) {
@@ -195,7 +195,8 @@ class PatternParser {
       return atom;
     }
     Take("?");  // lazy: the same texts
-    if (Has('*') || Has('+') || Has('?')) return InvalidArgument("two quantifiers, one after the other");
+    if (Has('*') || Has('+') || Has('?') || Has('{'))
+      return InvalidArgument("two quantifiers, one after the other");
     return grammar_.Repeat(atom, min, max);
   }
 

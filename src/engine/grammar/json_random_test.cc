@@ -260,7 +260,7 @@ TEST(JsonRandom, WhatIsChosenUnderTheMasksIsValid) {
   }
 }
 
-void ExpectAllowed(GrammarConstraint constraint, const Vocabulary& vocabulary,
+void ExpectAllowed(GrammarConstraint&& constraint, const Vocabulary& vocabulary,
                    const std::vector<int32_t>& ids) {
   for (size_t i = 0; i < ids.size(); ++i) {
     const auto mask = constraint.Allowed();
@@ -302,10 +302,11 @@ TEST(JsonRandom, EveryCutOfAValidDocumentIsAllowed) {
       for (const int indent : {-1, 2, 4}) {
         const std::string text = document.dump(indent);
         SCOPED_TRACE(schema.dump() + "\n" + text);
-        const GrammarConstraint constraint(vocabulary, *program, {1});
-        ExpectAllowed(constraint, *vocabulary, vocabulary->tokenizer().Encode(text).value());
+        ExpectAllowed(GrammarConstraint(vocabulary, *program, {1}), *vocabulary,
+                      vocabulary->tokenizer().Encode(text).value());
         if (std::string(name) == "tiny-bpe")
-          ExpectAllowed(constraint, *vocabulary, CutAtRandom(text, *vocabulary, random));
+          ExpectAllowed(GrammarConstraint(vocabulary, *program, {1}), *vocabulary,
+                        CutAtRandom(text, *vocabulary, random));
         if (HasFatalFailure()) return;
       }
     }

@@ -18,6 +18,20 @@ namespace {
 constexpr double kExactIntegers = 9007199254740992;  // 2^53: what a double tells apart
 constexpr size_t kMaxOneOf = 64;                     // compared in pairs
 
+/// Whether the value has at most `levels` levels of lists and objects. Recursion: as many.
+bool IsWithin(Json value, int levels) {
+  simdjson::dom::array list;
+  simdjson::dom::object object;
+  if (!value.get(list))
+    return levels > 0 && std::ranges::all_of(list, [&](Json item) { return IsWithin(item, levels - 1); });
+  if (!value.get(object)) {
+    for (const auto member : object)
+      if (levels == 0 || !IsWithin(member.value, levels - 1)) return false;
+    return levels > 0;
+  }
+  return true;
+}
+
 class Converter {
  public:
   Converter(Grammar& grammar, Json root, std::string where, const JsonOptions& options)
@@ -55,7 +69,7 @@ class Converter {
   }
   ExprId Reference(const std::string& pointer) { return Reference(pointer, root_); }
 
-  /// Recursion is bounded by the document's depth.
+  /// Recursion is bounded by the document's depth: what a reference leads to is converted by itself, later.
   Result<ExprId> Convert(Json schema, const std::string& place) {
     RETURN_IF_ERROR(grammar_.CheckSize());
     bool anything = false;
@@ -302,7 +316,8 @@ class Converter {
     return FinishObject(node, parts);
   }
 
-  Status AddProperties(const SchemaNode& node, ObjectParts& parts) {
+  /// `by_reference`: as rules of their own, since the node was come to by a reference, which may go round in circles.
+  Status AddProperties(const SchemaNode& node, ObjectParts& parts, bool by_reference = false) {
     ASSIGN_OR_RETURN(const auto properties, node.Members("properties"));
     ASSIGN_OR_RETURN(const auto required, node.Strings("required"));
     parts.required.insert(required.begin(), required.end());
@@ -313,6 +328,10 @@ class Converter {
                            name.substr(0, 64), place);
       bool allowed = true;
       if (!schema.get(allowed) && !allowed) continue;  // it must not be there
+      if (by_reference) {
+        parts.members.push_back({std::string(name), Reference(place, schema)});
+        continue;
+      }
       ASSIGN_OR_RETURN(const ExprId value, Convert(schema, place));
       parts.members.push_back({std::string(name), value});
     }
@@ -357,10 +376,11 @@ class Converter {
     for (const Json schema : list) {
       ASSIGN_OR_RETURN(SchemaNode part,
                        SchemaNode::Of(schema, fmt::format("{}/{}", node.PlaceOf("allOf"), index++)));
+      const bool refers = part.Has("$ref");
       ASSIGN_OR_RETURN(part, FollowReferences(root_, std::move(part)));
       RETURN_IF_ERROR(part.AllowOnly("allOf", {"type", "properties", "required"}));
       RETURN_IF_ERROR(CheckIsObject(part));
-      RETURN_IF_ERROR(AddProperties(part, parts));
+      RETURN_IF_ERROR(AddProperties(part, parts, refers));
     }
     RETURN_IF_ERROR(CheckIsObject(node));
     RETURN_IF_ERROR(AddProperties(node, parts));
@@ -385,6 +405,8 @@ class Converter {
 
 Result<ExprId> SchemaExpression(Grammar& grammar, Json schema, const std::string& where,
                                 const JsonOptions& options) {
+  if (!IsWithin(schema, kMaxNesting))
+    return InvalidArgument("the schema is nested more than {} deep", kMaxNesting);
   return Converter(grammar, schema, where, options).Run();
 }
 

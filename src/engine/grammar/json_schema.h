@@ -26,7 +26,7 @@ namespace hadal::grammar {
 /// multipleOf 1 of integers. Annotations are ignored. kUnsupported: anything else, with its JSON pointer.
 /// kInvalidArgument: what is no schema, or what nothing satisfies.
 ///
-/// @param schema  nested to a bounded depth (openai's JsonBody: 100); members that stand twice are refused.
+/// @param schema  nested at most kMaxNesting deep, else kInvalidArgument; members that stand twice are refused.
 /// @param where   the schema's place, for messages and the names of rules: one for each schema of a grammar.
 Result<ExprId> SchemaExpression(Grammar& grammar, simdjson::dom::element schema, const std::string& where,
                                 const JsonOptions& options);

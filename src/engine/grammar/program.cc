@@ -190,6 +190,12 @@ Result<std::shared_ptr<const Program>> Program::Compile(const Grammar& grammar, 
   for (Edge& edge : out.edges) {
     if (edge.kind == Edge::kCall && IsExit(out, AfterSkips(out, edge.target))) edge.target = Edge::kTail;
   }
+  program->token_counts_.resize(static_cast<size_t>(net.nodes));
+  for (size_t node = 0; node < program->token_counts_.size(); ++node) {
+    const auto first = out.edges.begin() + out.offsets[node], last = out.edges.begin() + out.offsets[node + 1];
+    const auto others = std::partition(first, last, [](const Edge& edge) { return edge.kind == Edge::kToken; });
+    program->token_counts_[node] = static_cast<int32_t>(others - first);
+  }
   std::array<bool, 257> border{};
   for (const Edge& edge : out.edges) {
     if (edge.kind == Edge::kBytes) border[edge.lo] = border[edge.hi + 1] = true;

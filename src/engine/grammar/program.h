@@ -47,14 +47,22 @@ class Program {
     const auto at = static_cast<size_t>(node);
     return {edges_.data() + offsets_[at], edges_.data() + offsets_[at + 1]};
   }
+  /// Those of them that take a token.
+  std::span<const Edge> token_edges(int32_t node) const {
+    const auto at = static_cast<size_t>(node);
+    return {edges_.data() + offsets_[at], static_cast<size_t>(token_counts_[at])};
+  }
   /// Bytes that no edge tells apart share a class.
   uint8_t class_of(uint8_t byte) const { return classes_[byte]; }
   int class_count() const { return class_count_; }
-  size_t bytes() const { return edges_.size() * sizeof(Edge) + offsets_.size() * sizeof(int32_t); }
+  size_t bytes() const {
+    return edges_.size() * sizeof(Edge) + (offsets_.size() + token_counts_.size()) * sizeof(int32_t);
+  }
 
  private:
   std::vector<int32_t> offsets_;  // [nodes + 1] into edges_
-  std::vector<Edge> edges_;
+  std::vector<Edge> edges_;  // of each node, those that take a token first
+  std::vector<int32_t> token_counts_;  // [nodes]
   int32_t entry_ = 0;
   std::array<uint8_t, 256> classes_{};
   int class_count_ = 1;
