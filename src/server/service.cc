@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "engine/grammar/program_budget.h"
+#include "engine/grammar/token_mask.h"
 #include "kernels/limits.h"
 #include "model/config.h"
 #include "server/access_log.h"
@@ -127,9 +129,13 @@ void Service::StartKeeper() {
 
 PlanBeside Service::PlanFor(LoopOptions loop) const {
   const uint64_t connections = HttpServer::PlannedBytes(options_.server);
-  return [loop = std::move(loop), connections](const ModelConfig& config, const StepLimits& limits, int threads,
+  // Tokens as a tree, all grammars, and an automaton for each request that runs.
+  const uint64_t shared = api_->vocabulary->bytes() + grammar::kMaxProgramBytes;
+  return [loop = std::move(loop), connections, shared](const ModelConfig& config, const StepLimits& limits, int threads,
                                                MemoryPlan& plan) {
-    plan.requests = EngineLoop::PlannedBytes(config, limits, threads, loop);
+    plan.requests = EngineLoop::PlannedBytes(config, limits, threads, loop) + shared +
+                    static_cast<uint64_t>(loop.max_running) *
+                        grammar::GrammarConstraint::PlannedBytes(config.vocab_size);
     plan.connections = connections;
   };
 }

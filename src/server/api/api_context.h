@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/engine_loop.h"
+#include "engine/grammar/program_budget.h"
 #include "engine/grammar/vocabulary.h"
 #include "server/http_types.h"
 #include "text/chat_template.h"
@@ -57,6 +58,7 @@ struct ApiContext {
   int64_t max_choices = 128;     // prompts times n of one call
   Backend* backend = nullptr;
   std::shared_ptr<const grammar::Vocabulary> vocabulary = {};  // the tokenizer's, less stop_ids; never null
+  std::shared_ptr<grammar::ProgramBudget> programs = std::make_shared<grammar::ProgramBudget>();
 
   /// Runs a task soon on another thread; used for bodies above kInlineBodyBytes, whose tokenization would
   /// hold up the server's thread. False: too many wait, and the task is not taken (503). Empty: everything runs where

@@ -138,7 +138,9 @@ ApiResult<std::shared_ptr<const grammar::Program>> CompileOutput(const ApiContex
   if (!options.output.binds()) return std::shared_ptr<const grammar::Program>();
   if (options.sampling.ignore_eos)
     return BadField("ignore_eos", "'ignore_eos' is not possible where the answer has a form, which ends it");
-  return OutputGrammar(api, options.output).Compile(thinking);
+  ASSIGN_OR_RETURN(auto program, OutputGrammar(api, options.output).Compile(thinking));
+  ASSIGN_OR_RETURN(program, api.programs->Keep(std::move(program)));
+  return program;
 }
 
 }  // namespace hadal::api

@@ -29,8 +29,8 @@ Thinking ThinkingAfter(const OutputFormat& format, std::string_view prompt);
 /// be called, strings hold U+FF5C only as \uff5c, so that no marker stands in them.
 ///
 /// 400, with the field: ignore_eos, a grammar or schema that can't be had, or a model without a form for
-/// calls. A grammar beside a choice of tools binds the answer alone: then nothing is called. Cost: some 0.1
-/// ms; 50 ms at most.
+/// calls. A grammar beside a choice of tools binds the answer alone: then nothing is called. 429: the
+/// programs of all calls take too much memory. Cost: some 0.1 ms; 50 ms at most.
 ApiResult<std::shared_ptr<const grammar::Program>> CompileOutput(const ApiContext& api,
                                                                  const GenerationOptions& options,
                                                                  Thinking thinking);
