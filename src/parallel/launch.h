@@ -18,7 +18,7 @@ struct LaunchOptions {
   /// Whether a signal asked this process to end, as mpirun does with all ranks when one has died; null: never. The
   /// operations go on (the ranks may agree to save first), but a rank that is gone ends them at once.
   std::function<bool()> told_to_end;
-  /// Bytes of one rank that travel in one message of a gather; larger parts go in several. Below 2 GiB, MPI's limit.
+  /// Bytes that travel in one message between two ranks; more go in several. Below 2 GiB, MPI's limit.
   size_t message_bytes = size_t{1} << 30;
 };
 

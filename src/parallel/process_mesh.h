@@ -11,7 +11,7 @@ struct MeshShape {
   int tensor = 1, pipeline = 1, data = 1;
   int expert = 1;  // ranks that share a layer's experts; divides `data`
 
-  int ranks() const { return tensor * pipeline * data; }
+  int64_t ranks() const { return int64_t{tensor} * pipeline * data; }
   bool operator==(const MeshShape&) const = default;
 };
 

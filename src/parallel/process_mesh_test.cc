@@ -37,6 +37,10 @@ TEST(ProcessMesh, RefusesWhatDoesNotMultiplyOut) {
   EXPECT_NE(product.error().message.find("tensor 2 x pipeline 3 x data 4 = 24 ranks, and 1 were started"),
             std::string::npos) << product.error().message;
   EXPECT_FALSE(ProcessMesh::Create(alone, {.tensor = 0}));
+  // As an int it would be 0.
+  const auto large = ProcessMesh::Create(alone, {.tensor = 65536, .data = 65536});
+  ASSERT_FALSE(large);
+  EXPECT_NE(large.error().message.find("= 4294967296 ranks"), std::string::npos) << large.error().message;
   const auto experts = ProcessMesh::Create(alone, {.expert = 2});
   ASSERT_FALSE(experts);
   EXPECT_NE(experts.error().message.find("1 mod 2 = 1"), std::string::npos) << experts.error().message;

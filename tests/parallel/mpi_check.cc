@@ -5,6 +5,7 @@
 //     others must name it, or wait
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <numeric>
@@ -20,6 +21,32 @@ template <typename T>
 Status Expect(const std::vector<T>& found, const std::vector<T>& expected, const char* what) {
   if (found == expected) return {};
   return DataLoss("{}: another result", what);
+}
+
+/// Parts of every length around that of a message, in buffers that are longer than one: what this rank sends to `to`.
+std::vector<std::byte> Part(int from, int to) {
+  const int64_t lengths[] = {0, 1, 999, 1000, 1001, 2000, 12'345};
+  return std::vector<std::byte>(static_cast<size_t>(lengths[(from * 3 + to * 2) % 7]), static_cast<std::byte>(16 * from + to));
+}
+
+Status CheckExchange(Communicator& world) {
+  std::vector<std::byte> send, expected;
+  std::vector<int64_t> sends, receives;
+  for (int r = 0; r < world.size(); ++r) {
+    const std::vector<std::byte> out = Part(world.rank(), r), in = Part(r, world.rank());
+    send.insert(send.end(), out.begin(), out.end());
+    expected.insert(expected.end(), in.begin(), in.end());
+    sends.push_back(static_cast<int64_t>(out.size()));
+    receives.push_back(static_cast<int64_t>(in.size()));
+  }
+  std::vector<std::byte> receive(expected.size());
+  // Twice: nothing of the first is left behind.
+  for (int i = 0; i < 2; ++i) {
+    std::ranges::fill(receive, std::byte{0xee});
+    RETURN_IF_ERROR(world.AllToAll(send.data(), sends, receive.data(), receives, "exchange"));
+    RETURN_IF_ERROR(Expect(receive, expected, "exchange"));
+  }
+  return {};
 }
 
 Status CheckAll(Communicator& world) {
@@ -43,6 +70,8 @@ Status CheckAll(Communicator& world) {
   std::fill(own.begin(), own.end(), rank);
   RETURN_IF_ERROR(world.AllGather(std::as_bytes(own), std::as_writable_bytes(std::span(parts)), "large in place"));
   RETURN_IF_ERROR(Expect(parts, together, "large in place"));
+
+  RETURN_IF_ERROR(CheckExchange(world));
 
   constexpr int64_t kCount = 700'001;
   std::vector<float> x(kCount), sum(kCount);

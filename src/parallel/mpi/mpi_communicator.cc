@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <climits>
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -24,7 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 // Messages sent and not yet taken by their receiver; a pipeline has fewer than its stages on their way.
 constexpr size_t kMaxPending = 1024;
-constexpr int kTag = 1;
+constexpr int kTag = 1, kRestTag = 2;
 
 /// What the communicators of one process share.
 struct Process {
@@ -50,11 +50,46 @@ Status Check(int code, const char* what) {
   return Unavailable("{}: MPI: {}", what, std::string(text, static_cast<size_t>(length)));
 }
 
-/// Counts and displacements of MPI are ints.
-Status CheckLength(int64_t bytes, const char* what) {
-  if (bytes <= INT_MAX) return {};
-  return Unsupported("{}: {} bytes in one message, at most {}", what, bytes, INT_MAX);
-}
+/// Where each rank's part lies in a buffer, as MPI_Ialltoallw wants it: of each the first `most` bytes. Counts and
+/// displacements of MPI are ints; a part that lies further than `most` has a type of its own that holds its place.
+class PartTypes {
+ public:
+  ~PartTypes() { Clear(); }
+  Status Set(std::span<const int64_t> bytes, int64_t most, const char* what) {
+    Clear();
+    int64_t place = 0;
+    for (const int64_t all : bytes) {
+      const int count = static_cast<int>(std::min(all, most));
+      const bool near = place + count <= most;
+      counts_.push_back(near || count == 0 ? count : 1);
+      places_.push_back(near ? static_cast<int>(place) : 0);
+      types_.push_back(MPI_BYTE);
+      if (!near && count > 0) {
+        const MPI_Aint at = static_cast<MPI_Aint>(place);
+        MPI_Datatype type = MPI_DATATYPE_NULL;
+        RETURN_IF_ERROR(Check(MPI_Type_create_hindexed_block(1, count, &at, MPI_BYTE, &type), what));
+        types_.back() = type;
+        RETURN_IF_ERROR(Check(MPI_Type_commit(&types_.back()), what));
+      }
+      place += all;
+    }
+    return {};
+  }
+  const int* counts() const { return counts_.data(); }
+  const int* places() const { return places_.data(); }
+  const MPI_Datatype* types() const { return types_.data(); }
+
+ private:
+  void Clear() {
+    for (MPI_Datatype& type : types_)
+      if (type != MPI_BYTE) MPI_Type_free(&type);
+    counts_.clear();
+    places_.clear();
+    types_.clear();
+  }
+  std::vector<int> counts_, places_;
+  std::vector<MPI_Datatype> types_;
+};
 
 class MpiCommunicator final : public Communicator {
  public:
@@ -88,28 +123,40 @@ class MpiCommunicator final : public Communicator {
 
   Status AllToAll(const std::byte* send, std::span<const int64_t> send_bytes, std::byte* receive,
                   std::span<const int64_t> receive_bytes, const char* what) override {
-    RETURN_IF_ERROR(Place(send_bytes, send_counts_, send_places_, what));
-    RETURN_IF_ERROR(Place(receive_bytes, receive_counts_, receive_places_, what));
-    return Run(what, [&](MPI_Request* request) {
-      return MPI_Ialltoallv(send, send_counts_.data(), send_places_.data(), MPI_BYTE, receive, receive_counts_.data(),
-                            receive_places_.data(), MPI_BYTE, comm_, request);
-    });
+    // What every pair's first message takes goes in one collective, whatever the ranks' own sizes are; the rest of long
+    // parts, of which both ends of a pair know, in messages between the two.
+    const auto most = static_cast<int64_t>(process_->options.message_bytes);
+    RETURN_IF_ERROR(send_types_.Set(send_bytes, most, what));
+    RETURN_IF_ERROR(receive_types_.Set(receive_bytes, most, what));
+    RETURN_IF_ERROR(Run(what, [&](MPI_Request* request) {
+      return MPI_Ialltoallw(send, send_types_.counts(), send_types_.places(), send_types_.types(), receive,
+                            receive_types_.counts(), receive_types_.places(), receive_types_.types(), comm_, request);
+    }));
+    return ExchangeRest(send, send_bytes, receive, receive_bytes, what);
   }
 
   Status Send(int to, std::span<const std::byte> bytes, const char* what) override {
-    RETURN_IF_ERROR(CheckLength(static_cast<int64_t>(bytes.size()), what));
-    RETURN_IF_ERROR(Reap(what));
-    Pending& pending = pending_.emplace_back();
-    pending.bytes.assign(bytes.begin(), bytes.end());
-    return Check(MPI_Isend(pending.bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, to, kTag, comm_,
-                           &pending.request), what);
+    do {
+      const auto part = bytes.first(std::min(bytes.size(), process_->options.message_bytes));
+      bytes = bytes.subspan(part.size());
+      RETURN_IF_ERROR(Reap(what));
+      Pending& pending = pending_.emplace_back();
+      pending.bytes.assign(part.begin(), part.end());
+      RETURN_IF_ERROR(Check(MPI_Isend(pending.bytes.data(), static_cast<int>(part.size()), MPI_BYTE, to, kTag, comm_,
+                                      &pending.request), what));
+    } while (!bytes.empty());
+    return {};
   }
 
   Status Receive(int from, std::span<std::byte> bytes, const char* what) override {
-    RETURN_IF_ERROR(CheckLength(static_cast<int64_t>(bytes.size()), what));
-    return Run(what, [&](MPI_Request* request) {
-      return MPI_Irecv(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, from, kTag, comm_, request);
-    });
+    do {
+      const auto part = bytes.first(std::min(bytes.size(), process_->options.message_bytes));
+      bytes = bytes.subspan(part.size());
+      RETURN_IF_ERROR(Run(what, [&](MPI_Request* request) {
+        return MPI_Irecv(part.data(), static_cast<int>(part.size()), MPI_BYTE, from, kTag, comm_, request);
+      }));
+    } while (!bytes.empty());
+    return {};
   }
 
   Status Barrier(const char* what) override {
@@ -202,16 +249,32 @@ class MpiCommunicator final : public Communicator {
     return {};
   }
 
-  Status Place(std::span<const int64_t> bytes, std::vector<int>& counts, std::vector<int>& places, const char* what) {
-    counts.resize(bytes.size());
-    places.resize(bytes.size());
-    int64_t place = 0;
-    for (size_t r = 0; r < bytes.size(); ++r) {
-      RETURN_IF_ERROR(CheckLength(place + bytes[r], what));
-      counts[r] = static_cast<int>(bytes[r]);
-      places[r] = static_cast<int>(place);
-      place += bytes[r];
-    }
+  /// Of every part what lies beyond its first message.
+  Status ExchangeRest(const std::byte* send, std::span<const int64_t> send_bytes, std::byte* receive,
+                      std::span<const int64_t> receive_bytes, const char* what) {
+    const auto most = static_cast<int64_t>(process_->options.message_bytes);
+    if (std::max(std::ranges::max(send_bytes), std::ranges::max(receive_bytes)) <= most) return {};
+    if (process_->recorder) process_->recorder->Enter(what);
+    rest_.clear();
+    const auto each = [&](auto* at, std::span<const int64_t> all, auto start) -> Status {
+      for (int r = 0; r < size_; at += all[r], ++r)
+        for (int64_t first = most; r != rank_ && first < all[r]; first += most)
+          RETURN_IF_ERROR(Check(start(at + first, static_cast<int>(std::min(most, all[r] - first)), r,
+                                      &rest_.emplace_back(MPI_REQUEST_NULL)), what));
+      return {};
+    };
+    RETURN_IF_ERROR(each(receive, receive_bytes, [&](std::byte* at, int count, int r, MPI_Request* request) {
+      return MPI_Irecv(at, count, MPI_BYTE, r, kRestTag, comm_, request);
+    }));
+    RETURN_IF_ERROR(each(send, send_bytes, [&](const std::byte* at, int count, int r, MPI_Request* request) {
+      return MPI_Isend(at, count, MPI_BYTE, r, kRestTag, comm_, request);
+    }));
+    if (send_bytes[rank_] > most)
+      std::memcpy(receive + std::accumulate(receive_bytes.begin(), receive_bytes.begin() + rank_, most),
+                  send + std::accumulate(send_bytes.begin(), send_bytes.begin() + rank_, most),
+                  static_cast<size_t>(send_bytes[rank_] - most));
+    for (MPI_Request& request : rest_) RETURN_IF_ERROR(Await(request, what));
+    if (process_->recorder) process_->recorder->Leave();
     return {};
   }
 
@@ -219,7 +282,8 @@ class MpiCommunicator final : public Communicator {
   const MPI_Comm comm_;
   int rank_ = 0, size_ = 1;
   std::deque<Pending> pending_;
-  std::vector<int> send_counts_, send_places_, receive_counts_, receive_places_;
+  PartTypes send_types_, receive_types_;
+  std::vector<MPI_Request> rest_;
 };
 
 Result<std::unique_ptr<Communicator>> Open(const LaunchOptions& options) {
