@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/cpu_info.h"
 #include "cli/flags.h"
@@ -20,6 +21,7 @@
 #include "train/batch_plan.h"
 #include "train/memory_check.h"
 #include "train/run.h"
+#include "train/run_lock.h"
 
 namespace hadal {
 namespace {
@@ -188,6 +190,12 @@ nlohmann::ordered_json ResultJson(const train::RunResult& r) {
 
 Result<train::RunResult> RunAll(const TrainFlags& flags, StepPrinter& printer) {
   ASSIGN_OR_RETURN(RunOptions options, ToRunOptions(flags));
+  // Before the ranks' records are begun anew: another run may be using them.
+  std::optional<train::RunLock> lock;
+  if (LaunchedRank() == 0) {
+    ASSIGN_OR_RETURN(train::RunLock taken, train::RunLock::Take(options.out));
+    lock.emplace(std::move(taken));
+  }
   std::error_code error;
   std::filesystem::create_directories(options.out / "ranks", error);
   if (error) return FailedPrecondition("cannot make {}: {}", options.out.string(), error.message());

@@ -4,12 +4,14 @@
 
 #include <chrono>
 #include <cmath>
+#include <new>
 
 #include "parallel/agree.h"
 #include "train/checkpoint/adapter_folder.h"
 #include "train/checkpoint/checkpoint_store.h"
 #include "train/checkpoint/model_folder.h"
 #include "train/cost.h"
+#include "train/data/document_encoder.h"
 #include "train/data/loader.h"
 #include "train/memory_check.h"
 #include "train/run_export.h"
@@ -94,18 +96,11 @@ class Run {
     if (options_.available_bytes > 0)
       RETURN_IF_ERROR(CheckMemory<T>(config, *mesh_, options_.threads, options_.trainer, result_.plan,
                                      options_.available_bytes));
-    ASSIGN_OR_RETURN(TokenDataset data, TokenDataset::Open(options_.data, leads()));
-    data_ = std::make_unique<TokenDataset>(std::move(data));
-    if (data_->index().vocab_size > config.vocab_size)
-      return InvalidArgument("{} was made with a vocabulary of {}, the model has {}", options_.data.string(),
-                             data_->index().vocab_size, config.vocab_size);
+    ASSIGN_OR_RETURN(data_, OpenData(options_.data, config));
     if (!options_.held_out.empty()) {
-      ASSIGN_OR_RETURN(TokenDataset held_out, TokenDataset::Open(options_.held_out, leads()));
-      held_out_ = std::make_unique<TokenDataset>(std::move(held_out));
-      if (held_out_->index().vocab_size > config.vocab_size)
-        return InvalidArgument("{} was made with a vocabulary of {}, the model has {}", options_.held_out.string(),
-                               held_out_->index().vocab_size, config.vocab_size);
+      ASSIGN_OR_RETURN(held_out_, OpenData(options_.held_out, config));
     }
+    NoteLongDocuments(config);
     if (listener_.planned) listener_.planned(result_.plan);
     ASSIGN_OR_RETURN(trainer_, Trainer<T>::Create(config, *mesh_, pool_, trainer));
     ASSIGN_OR_RETURN(loader_, DataLoader::Create(*data_, LoaderOptionsOf(options_, *mesh_)));
@@ -117,17 +112,56 @@ class Run {
   }
 
   Status CheckRunFolder() {
-    if (const Result<Path> newest = store_.Newest()) newest_ = *newest;
-    // All ranks have looked before one of them may write.
-    RETURN_IF_ERROR(world_.Barrier("start"));
     std::error_code error;
     const Path model = std::filesystem::weakly_canonical(options_.model, error);
     for (const char* result : {"model", "adapter"})
       if (model == std::filesystem::weakly_canonical(options_.out / result, error))
         return InvalidArgument("{} is what this run would write; train into another run folder", options_.model.string());
-    if (newest_.empty() || options_.resume) return {};
+    if (options_.resume) {
+      // Of no interest to the others: they wait for the choice.
+      if (leads()) store_.RemoveLeftovers();
+      ASSIGN_OR_RETURN(const CheckpointStore::Choice choice, store_.Choose(world_));
+      newest_ = choice.folder;
+      for (const std::string& skipped : choice.skipped) Note(skipped);
+      return {};
+    }
+    const std::vector<int64_t> steps = leads() ? ListCheckpointSteps(options_.out / "checkpoints") : std::vector<int64_t>();
+    ASSIGN_OR_RETURN(const int64_t step, FromFirst(world_, steps.empty() ? -1 : steps.front(), "start"));
+    if (step < 0) return {};
     return FailedPrecondition("{} holds a run already, at {}; go on with it (--resume), or choose another folder",
-                              options_.out.string(), newest_.filename().string());
+                              options_.out.string(), StepFolderName(step));
+  }
+
+  /// Token shards that the model can read: of its vocabulary and, where its folder has one, its tokenizer.
+  Result<std::unique_ptr<TokenDataset>> OpenData(const Path& dir, const ModelConfig& config) const {
+    ASSIGN_OR_RETURN(TokenDataset data, TokenDataset::Open(dir, leads()));
+    const TokenIndex& index = data.index();
+    if (index.vocab_size > config.vocab_size)
+      return InvalidArgument("{} was made with a vocabulary of {}, the model has {}", dir.string(), index.vocab_size,
+                             config.vocab_size);
+    std::error_code error;
+    if (std::filesystem::exists(options_.model / "tokenizer.json", error)) {
+      ASSIGN_OR_RETURN(const std::string own, TokenizerFingerprint(options_.model));
+      if (own != index.tokenizer)
+        return InvalidArgument("{0} was made with another tokenizer (fingerprint {1}) than the one in {2} ({3}); make it "
+                               "again with 'hadal train prepare --tokenizer {2}'", dir.string(), index.tokenizer,
+                               options_.model.string(), own);
+    }
+    return std::make_unique<TokenDataset>(std::move(data));
+  }
+
+  /// A sequence may be longer than what the model is made for as long as its documents are not: positions begin anew in
+  /// each.
+  void NoteLongDocuments(const ModelConfig& config) const {
+    const int64_t most = config.max_position_embeddings;
+    if (!leads() || options_.trainer.sequence_length <= most) return;
+    int64_t longer = 0;
+    for (int64_t d = 0; d < data_->documents(); ++d)
+      longer += static_cast<int64_t>(data_->document(d).tokens.size()) > most;
+    if (longer > 0)
+      Note(fmt::format("{} of {} documents are longer than config.json's max_position_embeddings {}, and sequence_length {} "
+                       "trains positions that serving will not use; lower it to {}, or raise max_position_embeddings",
+                       longer, data_->documents(), most, options_.trainer.sequence_length, most));
   }
 
   /// With what adapters depend on beside their own options.
@@ -145,11 +179,14 @@ class Run {
   /// Numbers and place of the checkpoint that the run goes on from, if there is one.
   Status Restore() {
     if (newest_.empty()) return {};
-    ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(newest_, *trainer_));
+    ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(newest_, *trainer_, /*verified=*/true));
     ASSIGN_OR_RETURN(const DataCursor cursor, DataCursor::Parse(manifest.data_cursor));
     RETURN_IF_ERROR(loader_->Seek(cursor));
     saved_at_ = trainer_->step();
     Note(fmt::format("goes on from {}", newest_.string()));
+    const std::string precision = PrecisionName(options_.trainer.compute);
+    if (manifest.precision != precision)
+      Note(fmt::format("in precision {} instead of {}: not the bits that it would have had", precision, manifest.precision));
     return {};
   }
 
@@ -163,7 +200,7 @@ class Run {
   Status Update(int64_t total) {
     const Clock::time_point start = Clock::now();
     const double waited_before = loader_->waited_seconds();
-    const std::vector<MicroBatch> batches = loader_->Next();
+    ASSIGN_OR_RETURN(const std::vector<MicroBatch> batches, loader_->Next());
     ASSIGN_OR_RETURN(const StepReport report, trainer_->Step(batches));
     result_.last = report;
     RunProgress p{.report = report, .total_steps = total};
@@ -177,7 +214,16 @@ class Run {
     p.seconds_left = spent_ / static_cast<double>(++updates_) * static_cast<double>(total - report.step);
     if (!leads()) return {};
     if (listener_.stepped) listener_.stepped(p);
-    return log_->Add(p);
+    Logged(log_->Add(p));
+    return {};
+  }
+
+  /// A run is worth more than its log: where a line cannot be written it goes on, and says so once until one can.
+  void Logged(const Status& added) {
+    if (!added && lost_lines_++ == 0) Note(added.error().message + "; the run goes on, and lines are missing in its log");
+    if (!added || lost_lines_ == 0) return;
+    Note(fmt::format("the log is written again; {} lines are missing", lost_lines_));
+    lost_lines_ = 0;
   }
 
   Status Evaluate() {
@@ -204,7 +250,8 @@ class Run {
     result_.evaluation = e;
     if (!leads()) return {};
     if (listener_.evaluated) listener_.evaluated(e);
-    return log_->Add(e);
+    Logged(log_->Add(e));
+    return {};
   }
 
   Status Save() {
@@ -222,8 +269,8 @@ class Run {
     if (leads()) {
       // The others wait at the barrier below, for as long as this takes.
       const LongWork work(world_, "drawing the loss and writing the model");
-      ended = log_->Draw();
-      if (ended && !result_.interrupted) ended = Export();
+      if (const Status drawn = log_->Draw(); !drawn) Note(drawn.error().message + "; the loss is not drawn");
+      if (!result_.interrupted) ended = Export();
     }
     const Status all = Agree(world_, ended, "end");
     if (!all && all.error().code != Code::kCancelled) return tl::unexpected(all.error());
@@ -234,8 +281,7 @@ class Run {
 
   Status Export() {
     const auto go_on = [&](uint64_t, uint64_t) { return !(listener_.interrupted && listener_.interrupted()); };
-    ASSIGN_OR_RETURN(const Path checkpoint, store_.Newest());
-    ASSIGN_OR_RETURN(const RunExport made, ExportRun({.checkpoint = checkpoint, .source = options_.model, .out = options_.out,
+    ASSIGN_OR_RETURN(const RunExport made, ExportRun({.checkpoint = store_.FolderOf(saved_at_), .source = options_.model, .out = options_.out,
                                                       .weights = options_.export_weights, .lora = trainer_->options().lora,
                                                       .progress = go_on}, pool_));
     result_.model = made.model;
@@ -255,7 +301,7 @@ class Run {
   std::unique_ptr<DataLoader> loader_;
   std::optional<RunLog> log_;
   RunResult result_;
-  int64_t saved_at_ = -1, updates_ = 0;
+  int64_t saved_at_ = -1, updates_ = 0, lost_lines_ = 0;
   double spent_ = 0;
 };
 
@@ -265,8 +311,15 @@ Result<RunResult> RunTraining(Communicator& world, const RunOptions& options, co
   std::error_code error;
   std::filesystem::create_directories(options.out / "checkpoints", error);
   if (error) return FailedPrecondition("cannot make {}: {}", options.out.string(), error.message());
-  if (options.trainer.compute == Compute::kF64) return Run<double>(world, options, listener).Go();
-  return Run<float>(world, options, listener).Go();
+  // A rank that left by an exception would wait for the others on its way out.
+  try {
+    if (options.trainer.compute == Compute::kF64) return Run<double>(world, options, listener).Go();
+    return Run<float>(world, options, listener).Go();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("memory ran out beside what was planned; close other programs, or lower micro_batch_size");
+  } catch (const std::exception& error) {
+    return Internal("the run failed: {}", error.what());
+  }
 }
 
 }  // namespace hadal::train

@@ -1,6 +1,7 @@
 // Learning rate over steps, and the loss scale of half precision.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/status.h"
@@ -31,7 +32,11 @@ class LossScale {
   LossScale(double scale, int64_t patience) : scale_(scale), patience_(patience) {}
   double value() const { return scale_; }
   int64_t good_steps() const { return good_; }
-  void Restore(double scale, int64_t good) { scale_ = scale, good_ = good; }
+  /// As it was; what other options would never have reached is brought to their nearest.
+  void Restore(double scale, int64_t good) {
+    scale_ = std::clamp(scale, kLeast, kMost);
+    good_ = std::clamp<int64_t>(good, 0, std::max<int64_t>(0, patience_ - 1));
+  }
   void Update(bool overflowed);
 
  private:

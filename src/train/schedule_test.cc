@@ -49,5 +49,16 @@ TEST(LossScale, HalvesAtOverflowAndDoublesAfterPatience) {
   EXPECT_EQ(fixed.value(), 1);
 }
 
+TEST(LossScale, RestoresWithinItsRange) {
+  LossScale scale(1024, 10);
+  scale.Restore(1e300, 10'000);
+  EXPECT_EQ(scale.value(), 0x1p24);
+  // One short of the patience: the scale can still move.
+  EXPECT_EQ(scale.good_steps(), 9);
+  scale.Restore(1e-9, -3);
+  EXPECT_EQ(scale.value(), 1);
+  EXPECT_EQ(scale.good_steps(), 0);
+}
+
 }  // namespace
 }  // namespace hadal::train

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/cpu_info.h"
 #include "model/synth_weights.h"
@@ -38,10 +39,24 @@ float InitialDeviation(const Shard& s, const ModelConfig& config) {
       .deviation;
 }
 
+// Rows of a matrix product, counted by ints here and there.
+constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max();
+
 Status Check(const TrainerOptions& o) {
   if (o.sequence_length < 2 || o.micro_batch_size < 1 || o.accumulation_steps < 1)
     return InvalidArgument("sequences of {} tokens, {} in a micro-batch, {} micro-batches in an update; a sequence needs "
                            "2 tokens, the rest at least 1", o.sequence_length, o.micro_batch_size, o.accumulation_steps);
+  if (o.micro_batch_size > kMostRows / o.sequence_length || o.accumulation_steps > kMostRows)
+    return InvalidArgument("micro_batch_size {} x sequence_length {} tokens in {} micro-batches; a micro-batch has at most {} "
+                           "tokens, an update at most as many micro-batches", o.micro_batch_size, o.sequence_length,
+                           o.accumulation_steps, kMostRows);
+  const AdamWOptions& a = o.adam;
+  if (!(a.beta1 >= 0 && a.beta1 < 1) || !(a.beta2 >= 0 && a.beta2 < 1))
+    return InvalidArgument("beta1 {} and beta2 {}; each is at least 0 and below 1 (at 1 a moment would never take in a "
+                           "gradient)", a.beta1, a.beta2);
+  if (!(a.epsilon > 0) || !(a.weight_decay >= 0) || !(a.clip_norm >= 0))
+    return InvalidArgument("epsilon {}, weight decay {} and clip norm {}; the first is above 0, none is negative", a.epsilon,
+                           a.weight_decay, a.clip_norm);
   if (!(o.mtp_weight >= 0) || !(o.balance_weight >= 0) || !(o.bias_update >= 0))
     return InvalidArgument("mtp weight {}, balance weight {} and bias update {}; none may be negative", o.mtp_weight,
                            o.balance_weight, o.bias_update);
@@ -60,6 +75,7 @@ std::string_view NotFinite(const StepReport& r) {
 template <typename T>
 Result<TrainerPlan> Trainer<T>::Plan(const ModelConfig& config, const ProcessMesh& mesh, int threads,
                                      const TrainerOptions& options) {
+  RETURN_IF_ERROR(Check(options));
   ASSIGN_OR_RETURN(const std::vector<Shard> shards, PlaceParameters(config, mesh));
   TrainerPlan plan;
   plan.parameters = plan.gradients = static_cast<uint64_t>(PlannedElements(shards, mesh)) * sizeof(T);

@@ -112,7 +112,7 @@ TEST_F(TrainTest, RemovesNothingThatItFinds) {
   EXPECT_NE(Contents("run/model/model.safetensors"), first);
   const Outcome own = Hadal({"train", "--model", File("run/model"), "--data", File("data"), "--out", File("run"), "--resume"});
   ExpectFailure(own, "is what this run would write");
-  WriteData(folder_ / "wide", 20, 100000);
+  WriteData(folder_ / "wide", Model(), 20, 100000);
   ExpectFailure(Hadal(Arguments("other", {"--held-out", File("wide")})), "was made with a vocabulary of 100000");
 }
 
@@ -148,6 +148,112 @@ TEST_F(TrainTest, MetricsAreThereWhileItRuns) {
     EXPECT_NE(page.find(name), std::string::npos) << page;
   kill(child, SIGTERM);
   EXPECT_EQ(Await(child), 1);
+}
+
+TEST_F(TrainTest, ADamagedCheckpointIsPassedOverForTheOneBefore) {
+  const std::vector<std::string> arguments = Arguments("run", {"--steps", "6", "--save-every", "2"});
+  ASSERT_EQ(Hadal(arguments).code, 0);
+  const std::string whole = Contents("run/model/model.safetensors");
+  std::string bytes = Contents("run/checkpoints/step-00000006/rank-00000.safetensors");
+  bytes[bytes.size() / 2] ^= 1;
+  Write("run/checkpoints/step-00000006/rank-00000.safetensors", bytes);
+  std::vector<std::string> resumed = arguments;
+  resumed.push_back("--resume");
+  const Outcome again = Hadal(resumed);
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_NE(again.err.find("step-00000006 is passed over: "), std::string::npos) << again.err;
+  EXPECT_NE(again.err.find("is damaged"), std::string::npos) << again.err;
+  EXPECT_NE(again.err.find("goes on from " + File("run/checkpoints/step-00000004")), std::string::npos) << again.err;
+  EXPECT_EQ(Contents("run/model/model.safetensors"), whole);
+  EXPECT_EQ(Log("run").size(), 6u);
+}
+
+TEST_F(TrainTest, AResumeKeepsWhatItsPlaceInTheDataDependsOn) {
+  ASSERT_EQ(Hadal(Arguments("run", {"--steps", "2"})).code, 0);
+  const auto resume = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--resume", "--steps", "3"});
+    return Hadal(Arguments("run", more));
+  };
+  ExpectFailure(resume({"--sequence-length", "16"}), "the run cut its data into sequences of 32 tokens, this one has 16");
+  ExpectFailure(resume({"--seed", "5"}), "the run shuffled its data with seed 0, this one has 5");
+  WriteData(folder_ / "more", Model(), 401, 256);
+  ExpectFailure(resume({"--data", File("more")}), "the run was on other data");
+  ExpectFailure(resume({"--precision", "f64"}), "holds F32, and training computes in F64");
+  const Outcome other = resume({"--precision", "f32"});
+  ASSERT_EQ(other.code, 0) << other.err;
+  EXPECT_NE(other.err.find("precision f32 instead of bf16"), std::string::npos) << other.err;
+}
+
+TEST_F(TrainTest, DataOfAnotherTokenizerIsRefused) {
+  const std::string model = Copy(Model(), "other");
+  Write("other/tokenizer.json", Contents("other/tokenizer.json") + "\n");
+  WriteData(folder_ / "foreign", model, 20, 256);
+  ExpectFailure(Hadal(Arguments("run", {"--data", File("foreign")})), "was made with another tokenizer");
+  ExpectFailure(Hadal(Arguments("run", {"--held-out", File("foreign")})), "was made with another tokenizer");
+}
+
+TEST_F(TrainTest, OneRunAtATimeIsInAFolder) {
+  std::vector<std::string> command = Arguments("run", {"--steps", "100000", "--save-every", "1"});
+  command.insert(command.begin(), HADAL_BINARY);
+  const pid_t child = Spawn(command, File("log"));
+  for (int i = 0; i < 6000 && Contents("log").find("1/100000") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (const char* how : {"--resume", "--json"})
+    ExpectFailure(Hadal(Arguments("run", {"--steps", "100000", how})), "another run is writing to");
+  kill(child, SIGTERM);
+  EXPECT_EQ(Await(child), 1) << Contents("log");
+}
+
+TEST_F(TrainTest, NumbersOutOfRangeAreRefusedWithTheArithmetic) {
+  ExpectFailure(Hadal(Arguments("run", {"--beta2", "1"})), "beta1 0.9 and beta2 1; each is at least 0 and below 1");
+  ExpectFailure(Hadal(Arguments("run", {"--sequence-length", "1048576", "--micro-batch-size", "4096", "--global-batch-size",
+                                        "4096"})), "micro_batch_size 4096 x sequence_length 1048576 tokens");
+  ExpectFailure(Hadal(Arguments("run", {"--sequence-length", "1048576", "--micro-batch-size", "1024", "--global-batch-size",
+                                        "1024"})), "training takes");
+  ExpectFailure(Hadal(Arguments("run", {"--tensor-parallel", "4096", "--pipeline-parallel", "4096", "--data-parallel", "4096",
+                                        "--global-batch-size", "4096"})),
+                "tensor 4096 x pipeline 4096 x data 4096 = 68719476736 ranks");
+}
+
+TEST_F(TrainTest, NotesDocumentsBeyondTheModelsPositions) {
+  const std::string model = Copy(Model(), "short");
+  std::string config = Contents("short/config.json");
+  const size_t at = config.find("\"max_position_embeddings\":") + 26;
+  config.replace(at, config.find(',', at) - at, " 20");
+  Write("short/config.json", config);
+  std::vector<std::string> arguments = Arguments("run", {"--steps", "1"});
+  *std::ranges::find(arguments, Model()) = model;
+  const Outcome run = Hadal(arguments);
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_NE(run.err.find("of 400 documents are longer than config.json's max_position_embeddings 20"), std::string::npos)
+      << run.err;
+  *std::ranges::find(arguments, File("run")) = File("fits");
+  *std::ranges::find(arguments, "32") = "16";
+  const Outcome fits = Hadal(arguments);
+  ASSERT_EQ(fits.code, 0) << fits.err;
+  EXPECT_EQ(fits.err.find("max_position_embeddings"), std::string::npos) << fits.err;
+}
+
+TEST_F(TrainTest, ALogThatCannotBeWrittenDoesNotEndTheRun) {
+  // A folder in its place, once the run has begun.
+  std::vector<std::string> command = Arguments("run", {"--steps", "100000", "--save-every", "1", "--schedule", "constant"});
+  command.insert(command.begin(), HADAL_BINARY);
+  const pid_t child = Spawn(command, File("log"));
+  const auto wait_for = [&](const std::string& text) {
+    for (int i = 0; i < 6000; ++i) {
+      if (Contents("log").find(text) != std::string::npos) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  };
+  ASSERT_TRUE(wait_for("1/100000")) << Contents("log");
+  std::filesystem::rename(folder_ / "run/log.jsonl", folder_ / "run/aside");
+  std::filesystem::create_directory(folder_ / "run/log.jsonl");
+  EXPECT_TRUE(wait_for("the run goes on, and lines are missing in its log")) << Contents("log");
+  std::filesystem::remove(folder_ / "run/log.jsonl");
+  EXPECT_TRUE(wait_for("the log is written again")) << Contents("log");
+  kill(child, SIGTERM);
+  EXPECT_EQ(Await(child), 1) << Contents("log");
 }
 
 }  // namespace

@@ -14,14 +14,16 @@
 #include <thread>
 
 #include "cli/program.h"
+#include "train/data/document_encoder.h"
 #include "train/data/token_shards.h"
 
 namespace hadal::e2e {
 
 using Json = nlohmann::json;
 
-/// Documents that count upwards: something that a small model learns in a few steps.
-inline void WriteData(const Path& dir, int64_t documents, int64_t vocab) {
+/// Documents that count upwards: something that a small model learns in a few steps. `model`: whose tokenizer they are
+/// said to be of.
+inline void WriteData(const Path& dir, const Path& model, int64_t documents, int64_t vocab) {
   std::filesystem::create_directories(dir);
   std::vector<int32_t> tokens;
   std::vector<uint8_t> flags;
@@ -30,7 +32,7 @@ inline void WriteData(const Path& dir, int64_t documents, int64_t vocab) {
       tokens.push_back(static_cast<int32_t>((d * 31 + t * (1 + d % 3)) % vocab));
       flags.push_back((t == 0 ? train::kDocumentStart : 0) | train::kLearnt);
     }
-  train::TokenIndex index{.vocab_size = vocab, .tokenizer = "none", .shards = {}};
+  train::TokenIndex index{.vocab_size = vocab, .tokenizer = train::TokenizerFingerprint(model).value(), .shards = {}};
   index.shards.push_back(train::WriteTokenShard(dir / train::TokenShardName(0), tokens, flags).value());
   ASSERT_TRUE(train::WriteTokenIndex(dir, index));
 }
@@ -39,8 +41,8 @@ class TrainTest : public CliTest {
  protected:
   void SetUp() override {
     CliTest::SetUp();
-    WriteData(folder_ / "data", 400, 256);
-    WriteData(folder_ / "held", 20, 256);
+    WriteData(folder_ / "data", Model(), 400, 256);
+    WriteData(folder_ / "held", Model(), 20, 256);
   }
 
   /// Arguments of a short run into `out`, with `more`, which may give values of the same flags.

@@ -26,6 +26,31 @@ Status VerifyFile(const Path& path, const CheckpointFile& expected, bool checksu
 template <typename T>
 constexpr DType kDType = sizeof(T) == 8 ? DType::kF64 : DType::kF32;
 
+/// Rows [row, row_end) and columns [col, col_end) of a whole tensor.
+struct Rectangle {
+  int64_t row, row_end, col, col_end;
+};
+
+/// A piece's elements: the rest of a row, whole rows, the beginning of a row.
+void AddRectangles(const StatePiece& p, std::vector<Rectangle>& all) {
+  for (int64_t at = p.first, end = p.first + p.count; at < end;) {
+    const int64_t row = at / p.cols, col = at % p.cols;
+    const bool whole = col == 0 && end - at >= p.cols;
+    const int64_t rows = whole ? (end - at) / p.cols : 1, cols = std::min(p.cols - col, end - at);
+    all.push_back({p.row + row, p.row + row + rows, p.col + col, p.col + col + cols});
+    at += rows * cols;
+  }
+}
+
+/// Whether two share an element.
+bool AnyOverlap(std::vector<Rectangle>& all) {
+  std::ranges::sort(all, {}, &Rectangle::row);
+  for (size_t i = 0; i < all.size(); ++i)
+    for (size_t k = i + 1; k < all.size() && all[k].row < all[i].row_end; ++k)
+      if (all[k].col < all[i].col_end && all[i].col < all[k].col_end) return true;
+  return false;
+}
+
 }  // namespace
 
 std::string StatePiece::Key() const {
@@ -58,16 +83,39 @@ Result<StatePiece> StatePiece::Parse(std::string_view key) {
 }
 
 Result<CheckpointReader> CheckpointReader::Open(const Path& step_dir, bool verify) {
+  return OpenFiles(step_dir, [&](size_t) { return verify; });
+}
+
+Result<CheckpointReader> CheckpointReader::OpenShared(const Path& step_dir, int rank, int ranks) {
+  return OpenFiles(step_dir, [&](size_t i) { return i % static_cast<size_t>(ranks) == static_cast<size_t>(rank); });
+}
+
+/// `sums(i)`: whether file i is read whole for its checksum.
+template <typename Sums>
+Result<CheckpointReader> CheckpointReader::OpenFiles(const Path& step_dir, Sums sums) {
   CheckpointReader reader;
   ASSIGN_OR_RETURN(reader.manifest_, LoadManifest(step_dir));
   for (size_t i = 0; i < reader.manifest_.files.size(); ++i) {
     const CheckpointFile& file = reader.manifest_.files[i];
-    RETURN_IF_ERROR(VerifyFile(step_dir / file.name, file, verify));
+    RETURN_IF_ERROR(VerifyFile(step_dir / file.name, file, sums(i)));
     ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> opened, Checkpoint::OpenFile(step_dir / file.name));
     reader.files_.push_back(std::move(opened));
     RETURN_IF_ERROR(reader.Index(i));
   }
+  RETURN_IF_ERROR(reader.CheckOverlaps());
   return reader;
+}
+
+Status CheckpointReader::CheckOverlaps() const {
+  std::vector<Rectangle> rectangles;
+  for (const auto& [tensor, pieces] : stored_) {
+    rectangles.clear();
+    for (const Stored& s : pieces) AddRectangles(s.piece, rectangles);
+    if (AnyOverlap(rectangles))
+      return DataLoss("{}: two pieces of {} ('{}') hold the same element", files_[pieces[0].file]->path().string(),
+                      tensor.second, tensor.first);
+  }
+  return {};
 }
 
 Status CheckpointReader::Index(size_t file) {

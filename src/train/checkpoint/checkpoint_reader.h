@@ -29,8 +29,11 @@ struct StatePiece {
 
 class CheckpointReader {
  public:
-  /// Reads manifest and headers, and checks the files' sizes; with `verify` their checksums too. kNotFound, kDataLoss.
+  /// Reads manifest and headers, and checks the files' sizes and that no two pieces hold the same element, so that
+  /// numbers of elements tell holes; with `verify` checksums too. kNotFound, kDataLoss.
   static Result<CheckpointReader> Open(const Path& step_dir, bool verify);
+  /// The same as one of `ranks` that share the reading for checksums: this one sums the files of its number.
+  static Result<CheckpointReader> OpenShared(const Path& step_dir, int rank, int ranks);
 
   const Manifest& manifest() const { return manifest_; }
 
@@ -50,7 +53,10 @@ class CheckpointReader {
     StatePiece piece;
   };
   CheckpointReader() = default;
+  template <typename Sums>
+  static Result<CheckpointReader> OpenFiles(const Path& step_dir, Sums sums);
   Status Index(size_t file);
+  Status CheckOverlaps() const;
 
   Manifest manifest_;
   std::vector<std::unique_ptr<Checkpoint>> files_;

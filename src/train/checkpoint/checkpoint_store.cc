@@ -1,8 +1,10 @@
 #include "train/checkpoint/checkpoint_store.h"
 
-#include <algorithm>
-#include <cstring>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+
+#include "base/check.h"
 #include "base/checksum.h"
 #include "model/config_writer.h"
 #include "model/safetensors_writer.h"
@@ -13,6 +15,8 @@ namespace {
 
 template <typename T>
 constexpr DType kDType = sizeof(T) == 8 ? DType::kF64 : DType::kF32;
+
+constexpr const char* kPartialEnding = ".partial";
 
 constexpr std::string_view kBiasTail = "mlp.gate.e_score_correction_bias";
 
@@ -93,6 +97,16 @@ Status ReadWhole(const CheckpointReader& reader, StateKind kind, const Shard& s,
 
 }  // namespace
 
+const char* PrecisionName(Compute compute) {
+  switch (compute) {
+    case Compute::kF64: return "f64";
+    case Compute::kF32: return "f32";
+    case Compute::kBF16: return "bf16";
+    case Compute::kF16: return "f16";
+  }
+  HADAL_CHECK(false, "precision {}", static_cast<int>(compute));
+}
+
 template <typename T>
 Result<CheckpointFile> CheckpointStore::WriteOwn(Trainer<T>& trainer, const Path& partial) const {
   const std::vector<Owned<T>> owned = OwnedState(trainer);
@@ -113,7 +127,7 @@ Result<CheckpointFile> CheckpointStore::WriteOwn(Trainer<T>& trainer, const Path
 
 Status CheckpointStore::Finish(Manifest manifest, const Path& partial) {
   RETURN_IF_ERROR(WriteFileAtomic(partial / kManifestName, ManifestText(manifest)));
-  const Path final_name = dir_ / StepFolderName(manifest.step);
+  const Path final_name = FolderOf(manifest.step);
   std::error_code error;
   // One of the same step may be there after a resume: it is as good, and goes only now.
   std::filesystem::remove_all(final_name, error);
@@ -122,6 +136,7 @@ Status CheckpointStore::Finish(Manifest manifest, const Path& partial) {
   RETURN_IF_ERROR(SyncFolder(dir_));
   const std::vector<Path> all = ListCheckpoints(dir_);
   for (size_t i = static_cast<size_t>(std::max<int64_t>(1, keep_)); i < all.size(); ++i) {
+    if (all[i] == final_name) continue;
     // The manifest first: a folder that is half gone is no checkpoint.
     std::filesystem::remove(all[i] / kManifestName, error);
     std::filesystem::remove_all(all[i], error);
@@ -132,7 +147,7 @@ Status CheckpointStore::Finish(Manifest manifest, const Path& partial) {
 template <typename T>
 Status CheckpointStore::Save(Trainer<T>& trainer, const std::string& data_cursor) {
   Communicator& world = trainer.mesh().world();
-  const Path partial = dir_ / (StepFolderName(trainer.step()) + ".partial");
+  const Path partial = dir_ / (StepFolderName(trainer.step()) + kPartialEnding);
   const bool leads = world.rank() == 0;
   RETURN_IF_ERROR(Agree(world, leads ? MakeEmptyFolder(partial) : Status(), "checkpoint folder"));
   const Result<CheckpointFile> own = [&] {
@@ -157,6 +172,7 @@ Status CheckpointStore::Save(Trainer<T>& trainer, const std::string& data_cursor
                       .loss_scale = trainer.loss_scale().value(),
                       .loss_scale_good_steps = trainer.loss_scale().good_steps(),
                       .dtype = std::string(DTypeName(kDType<T>)),
+                      .precision = PrecisionName(trainer.options().compute),
                       .mesh = trainer.mesh().shape(),
                       .config = ConfigJson(trainer.config()),
                       .data_cursor = data_cursor,
@@ -172,12 +188,13 @@ Status CheckpointStore::Save(Trainer<T>& trainer, const std::string& data_cursor
 }
 
 template <typename T>
-Result<Manifest> CheckpointStore::Load(const Path& step_dir, Trainer<T>& trainer) {
+Result<Manifest> CheckpointStore::Load(const Path& step_dir, Trainer<T>& trainer, bool verified) {
   ProcessMesh const& mesh = trainer.mesh();
   const auto load = [&]() -> Result<Manifest> {
     const LongWork work(mesh.world(), "reading a checkpoint");
     // Rank 0 verifies for all: the bytes are the same for everybody.
-    ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(step_dir, mesh.world().rank() == 0));
+    ASSIGN_OR_RETURN(const CheckpointReader reader,
+                     CheckpointReader::Open(step_dir, !verified && mesh.world().rank() == 0));
     const Manifest& manifest = reader.manifest();
     if (manifest.config != ConfigJson(trainer.config()))
       return InvalidArgument("{} is a checkpoint of another model: its config.json differs from the one given",
@@ -217,8 +234,72 @@ Result<Manifest> CheckpointStore::Load(const Path& step_dir, Trainer<T>& trainer
   trainer.FollowTrained();
   trainer.set_step(manifest->step);
   trainer.optimizer().set_steps(manifest->adam_steps);
-  trainer.loss_scale().Restore(manifest->loss_scale, manifest->loss_scale_good_steps);
+  // Another precision has another range, and begins with its own scale.
+  if (manifest->precision == PrecisionName(trainer.options().compute))
+    trainer.loss_scale().Restore(manifest->loss_scale, manifest->loss_scale_good_steps);
   return manifest;
+}
+
+namespace {
+
+/// Errors of a checkpoint that is not what was written; with others (a disk that does not answer) an older one would not
+/// help.
+bool IsDamage(Code code) { return code == Code::kDataLoss || code == Code::kNotFound; }
+
+/// Gives a damaged checkpoint a name that no run takes for one; it is not removed, since a part of it may be of use.
+Status SetAside(const Path& folder) {
+  std::error_code error;
+  Path aside;
+  for (int n = 1; aside.empty() || std::filesystem::exists(aside, error); ++n)
+    aside = folder.string() + (n == 1 ? ".damaged" : fmt::format(".damaged-{}", n));
+  std::filesystem::rename(folder, aside, error);
+  if (error) return FailedPrecondition("cannot rename {} to {}: {}", folder.string(), aside.string(), error.message());
+  return {};
+}
+
+}  // namespace
+
+Result<CheckpointStore::Choice> CheckpointStore::Choose(Communicator& world) const {
+  const bool leads = world.rank() == 0;
+  const std::vector<int64_t> steps = leads ? ListCheckpointSteps(dir_) : std::vector<int64_t>();
+  Choice choice;
+  std::vector<Path> damaged;
+  for (size_t i = 0;; ++i) {
+    ASSIGN_OR_RETURN(const int64_t step, FromFirst(world, i < steps.size() ? steps[i] : -1, "checkpoint to go on from"));
+    if (step < 0) break;
+    Status mine;
+    {
+      const LongWork work(world, "verifying a checkpoint");
+      const Result<CheckpointReader> reader = CheckpointReader::OpenShared(FolderOf(step), world.rank(), world.size());
+      if (!reader) mine = tl::unexpected(reader.error());
+      else if (reader->manifest().step != step)
+        mine = DataLoss("{} holds step {}", FolderOf(step).string(), reader->manifest().step);
+    }
+    const Status whole = Agree(world, mine, "checkpoint verified");
+    if (!whole && !IsDamage(whole.error().code)) return tl::unexpected(whole.error());
+    if (whole) {
+      choice.folder = FolderOf(step);
+      Status named;
+      for (const Path& folder : damaged)
+        if (leads && named) named = SetAside(folder);
+      RETURN_IF_ERROR(Agree(world, named, "damaged checkpoints"));
+      return choice;
+    }
+    damaged.push_back(FolderOf(step));
+    choice.skipped.push_back(fmt::format("{} is passed over: {}", StepFolderName(step), whole.error().message));
+  }
+  if (choice.skipped.empty()) return choice;
+  return DataLoss("{} has no whole checkpoint; {}", dir_.string(), fmt::join(choice.skipped, "; "));
+}
+
+void CheckpointStore::RemoveLeftovers() const {
+  std::error_code error;
+  std::vector<Path> leftovers;
+  for (std::filesystem::directory_iterator at(dir_, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name.starts_with("step-") && name.ends_with(kPartialEnding)) leftovers.push_back(at->path());
+  }
+  for (const Path& path : leftovers) std::filesystem::remove_all(path, error);
 }
 
 Result<Path> CheckpointStore::Newest() const {
@@ -229,7 +310,7 @@ Result<Path> CheckpointStore::Newest() const {
 
 #define HADAL_INSTANTIATE(T)                                                  \
   template Status CheckpointStore::Save<T>(Trainer<T>&, const std::string&);  \
-  template Result<Manifest> CheckpointStore::Load<T>(const Path&, Trainer<T>&);
+  template Result<Manifest> CheckpointStore::Load<T>(const Path&, Trainer<T>&, bool);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(double)
 #undef HADAL_INSTANTIATE

@@ -7,6 +7,9 @@
 
 namespace hadal::train {
 
+/// "bf16", "f16", "f32" or "f64", as manifests have it.
+const char* PrecisionName(Compute compute);
+
 class CheckpointStore {
  public:
   /// `keep`: newest checkpoints that stay when another one is finished, at least 1.
@@ -19,13 +22,25 @@ class CheckpointStore {
   Status Save(Trainer<T>& trainer, const std::string& data_cursor);
 
   /// Restores step and numbers from a checkpoint of any mesh; all ranks together. Returns its manifest.
-  /// Where adapters are trained the parameters are to be the model's folder's before. kInvalidArgument: it is of another
-  /// model, or of other adapters; kDataLoss: an element is missing, or a file damaged.
+  /// Where adapters are trained the parameters are to be the model's folder's before. The loss scale is restored where
+  /// the precision is the checkpoint's. kInvalidArgument: it is of another model, or of other adapters; kDataLoss: an
+  /// element is missing, or a file damaged. `verified`: Choose has summed the files already.
   template <typename T>
-  static Result<Manifest> Load(const Path& step_dir, Trainer<T>& trainer);
+  static Result<Manifest> Load(const Path& step_dir, Trainer<T>& trainer, bool verified = false);
+
+  struct Choice {
+    Path folder;                       // empty: there is no checkpoint
+    std::vector<std::string> skipped;  // sentences on newer ones that are damaged; these were renamed to step-N.damaged
+  };
+  /// The newest checkpoint that is whole, the same for all ranks, which call it together and share the reading. Errors
+  /// that are no damage (of permissions, of another version) are returned. kDataLoss: none of those there is whole.
+  Result<Choice> Choose(Communicator& world) const;
 
   /// The newest complete checkpoint; kNotFound: none.
   Result<Path> Newest() const;
+  Path FolderOf(int64_t step) const { return dir_ / StepFolderName(step); }
+  /// What a save that was killed has left goes. One process, while no other run is in the folder.
+  void RemoveLeftovers() const;
 
  private:
   template <typename T>

@@ -6,8 +6,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <mutex>
 
+#include "model/safetensors_writer.h"
 #include "parallel/thread_communicator.h"
 #include "train/checkpoint/checkpoint_store.h"
 #include "train/train_test_util.h"
@@ -54,7 +56,7 @@ struct Final {
 /// Trains on `shape` from `resume` (if not empty) to `steps`, and saves at `save_at`.
 template <typename T>
 Status TrainRun(const MeshShape& shape, Compute compute, const Path& dir, const Path& resume, int64_t save_at, int64_t steps,
-           Final<T>* end, const LoraOptions& lora = {}) {
+           Final<T>* end, const LoraOptions& lora = {}, int64_t keep = 2) {
   const ModelConfig c = EightWays();
   TrainerOptions o = SmallOptions(compute);
   o.micro_batch_size = 1;
@@ -70,7 +72,7 @@ Status TrainRun(const MeshShape& shape, Compute compute, const Path& dir, const 
       ASSIGN_OR_RETURN(const Manifest manifest, CheckpointStore::Load(resume, *trainer));
       if (manifest.data_cursor != "cursor") return DataLoss("cursor '{}'", manifest.data_cursor);
     }
-    CheckpointStore store(dir, 2);
+    CheckpointStore store(dir, keep);
     while (trainer->step() < steps) {
       if (trainer->step() == save_at) RETURN_IF_ERROR(store.Save(*trainer, "cursor"));
       RETURN_IF_ERROR(trainer->Step(BatchesOf(*mesh, o, c, trainer->step())));
@@ -192,6 +194,184 @@ TEST(Checkpoint, PiecesHaveNamesThatCannotLie) {
   for (const char* bad : {"", "w", "w|a|0+1|0+1", "x|a|0+1|0+1|0+1", "w||0+1|0+1|0+1", "w|a|0+1|0+0|0+0", "w|a|0+1|0+1|0+2",
                           "w|a|-1+1|0+1|0+1", "w|a|0+1|0+1|0+1|", "w|a|0+9999999999999999999|0+1|0+1"})
     EXPECT_FALSE(StatePiece::Parse(bad)) << bad;
+}
+
+/// Two checkpoints, of steps 1 and 2.
+void SaveTwo(const Path& dir) {
+  for (const int64_t at : {1, 2}) ASSERT_TRUE(TrainRun<float>({}, Compute::kF32, dir, {}, at, at + 1, nullptr));
+}
+
+/// What ranks of a world choose; all must choose the same.
+Result<CheckpointStore::Choice> ChooseOn(int ranks, const Path& dir) {
+  std::vector<Result<CheckpointStore::Choice>> choices(static_cast<size_t>(ranks));
+  const Status status = RunRanks(ranks, std::chrono::seconds(60), [&](Communicator& world) -> Status {
+    auto& mine = choices[static_cast<size_t>(world.rank())];
+    mine = CheckpointStore(dir, 2).Choose(world);
+    return mine ? Status() : Status(tl::unexpected(mine.error()));
+  });
+  for (const auto& choice : choices)
+    if (choice.has_value() != choices[0].has_value() || (choice && choice->folder != choices[0]->folder))
+      return Internal("ranks chose differently");
+  return std::move(choices[0]);
+}
+
+TEST(Checkpoint, TheNewestWholeOneIsChosenByAllRanksAndTheDamagedOneSetAside) {
+  const auto flip = [](const Path& file) {
+    std::string bytes = ReadFile(file).value();
+    bytes[bytes.size() / 2] ^= 1;
+    std::ofstream(file, std::ios::binary) << bytes;
+  };
+  const std::pair<const char*, std::function<void(const Path&)>> damages[] = {
+      {"is damaged", [&](const Path& step) { flip(step / "rank-00000.safetensors"); }},
+      {"its manifest says", [](const Path& step) { std::filesystem::resize_file(step / "rank-00000.safetensors", 100); }},
+      {"rank-00000.safetensors", [](const Path& step) { std::filesystem::remove(step / "rank-00000.safetensors"); }},
+      {"no JSON object", [](const Path& step) { std::ofstream(step / kManifestName) << "half of a"; }},
+      {"holds step 1",
+       [](const Path& step) {
+         std::filesystem::copy_file(step.parent_path() / "step-00000001" / kManifestName, step / kManifestName,
+                                    std::filesystem::copy_options::overwrite_existing);
+         std::filesystem::copy_file(step.parent_path() / "step-00000001/rank-00000.safetensors",
+                                    step / "rank-00000.safetensors", std::filesystem::copy_options::overwrite_existing);
+       }}};
+  for (const auto& [what, damage] : damages)
+    for (const int ranks : {1, 3}) {
+      SCOPED_TRACE(what);
+      const TempDir dir;
+      SaveTwo(dir.path());
+      damage(dir.path() / "step-00000002");
+      const auto choice = ChooseOn(ranks, dir.path());
+      ASSERT_TRUE(choice) << choice.error().message;
+      EXPECT_EQ(choice->folder, dir.path() / "step-00000001");
+      ASSERT_EQ(choice->skipped.size(), 1u);
+      EXPECT_NE(choice->skipped[0].find("step-00000002 is passed over"), std::string::npos) << choice->skipped[0];
+      EXPECT_NE(choice->skipped[0].find(what), std::string::npos) << choice->skipped[0];
+      EXPECT_TRUE(std::filesystem::exists(dir.path() / "step-00000002.damaged"));
+      EXPECT_EQ(ListCheckpointSteps(dir.path()), std::vector<int64_t>{1});
+    }
+}
+
+TEST(Checkpoint, NothingIsChosenWhereNothingIsWholeOrAnotherVersionWroteIt) {
+  const TempDir dir;
+  EXPECT_TRUE(ChooseOn(2, dir.path() / "none").value().folder.empty());
+  SaveTwo(dir.path());
+  std::string manifest = ReadFile(dir.path() / "step-00000002" / kManifestName).value();
+  manifest.replace(manifest.find("\"format\": 2"), 11, "\"format\": 3");
+  std::ofstream(dir.path() / "step-00000002" / kManifestName) << manifest;
+  auto choice = ChooseOn(2, dir.path());
+  ASSERT_FALSE(choice);
+  EXPECT_NE(choice.error().message.find("another version of hadal"), std::string::npos) << choice.error().message;
+  for (const char* step : {"step-00000001", "step-00000002"}) std::ofstream(dir.path() / step / kManifestName) << "{}";
+  choice = ChooseOn(2, dir.path());
+  ASSERT_FALSE(choice);
+  EXPECT_EQ(choice.error().code, Code::kDataLoss);
+  EXPECT_NE(choice.error().message.find("has no whole checkpoint"), std::string::npos) << choice.error().message;
+  EXPECT_EQ(ListCheckpointSteps(dir.path()).size(), 2u);
+}
+
+TEST(Checkpoint, FoldersOfOtherNamesAreNoneAndLeftoversGo) {
+  const TempDir dir;
+  for (const char* name : {"step-00000007", "step-99999999999999999999999", "step-7", "step-", "step-00000003.partial",
+                           "step-00000002.damaged", "step-0000000x", "other.partial"}) {
+    std::filesystem::create_directories(dir.path() / name);
+    std::ofstream(dir.path() / name / kManifestName) << "{}";
+  }
+  EXPECT_EQ(ListCheckpointSteps(dir.path()), std::vector<int64_t>{7});
+  CheckpointStore(dir.path(), 2).RemoveLeftovers();
+  EXPECT_FALSE(std::filesystem::exists(dir.path() / "step-00000003.partial"));
+  EXPECT_TRUE(std::filesystem::exists(dir.path() / "step-00000002.damaged"));
+  EXPECT_TRUE(std::filesystem::exists(dir.path() / "other.partial"));
+  // What was just saved stays, whatever stands beside it.
+  ASSERT_TRUE(TrainRun<float>({}, Compute::kF32, dir.path(), {}, 1, 2, nullptr, {}, /*keep=*/1));
+  EXPECT_TRUE(std::filesystem::exists(dir.path() / "step-00000001" / kManifestName));
+}
+
+/// A checkpoint of one file with the given pieces, of as many zeros each.
+void WritePieces(const Path& dir, const std::vector<StatePiece>& pieces) {
+  std::filesystem::create_directories(dir);
+  std::vector<TensorDeclaration> declarations;
+  for (const StatePiece& p : pieces) declarations.push_back({p.Key(), DType::kF32, {p.count}});
+  auto writer = SafetensorsWriter::Create(dir / "file", declarations).value();
+  for (const StatePiece& p : pieces) {
+    const std::vector<float> zeros(static_cast<size_t>(p.count));
+    ASSERT_TRUE(writer.Write(p.Key(), std::as_bytes(std::span(zeros))));
+  }
+  ASSERT_TRUE(writer.Finish());
+  Manifest manifest;
+  manifest.dtype = "F32";
+  manifest.precision = "f32";
+  manifest.files = {{"file", std::filesystem::file_size(dir / "file"), 0}};
+  ASSERT_TRUE(WriteFileAtomic(dir / kManifestName, ManifestText(manifest)));
+}
+
+TEST(Checkpoint, PiecesThatOverlapHideNoHole) {
+  const TempDir dir;
+  const auto piece = [](int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t first, int64_t count) {
+    return StatePiece{.kind = StateKind::kValue, .name = "a", .row = row, .rows = rows, .col = col, .cols = cols,
+                      .first = first, .count = count};
+  };
+  // [4, 6] in all: two boxes of columns, one of them in three runs.
+  std::vector<StatePiece> good = {piece(0, 4, 0, 2, 0, 8), piece(0, 4, 2, 4, 0, 3), piece(0, 4, 2, 4, 3, 10),
+                                  piece(0, 4, 2, 4, 13, 3)};
+  WritePieces(dir.path() / "good", good);
+  const auto reader = CheckpointReader::Open(dir.path() / "good", false);
+  ASSERT_TRUE(reader) << reader.error().message;
+  std::vector<float> out(24);
+  EXPECT_EQ(reader->ReadBox<float>(StateKind::kValue, "a", 0, 4, 0, 6, out.data()).value(), 24);
+  // As many elements, of which one is there twice and one is not.
+  const std::vector<std::vector<StatePiece>> bad = {
+      {piece(0, 4, 0, 2, 0, 8), piece(0, 4, 2, 4, 0, 4), piece(0, 4, 2, 4, 3, 10), piece(0, 4, 2, 4, 13, 2)},
+      {piece(0, 4, 0, 3, 0, 12), piece(0, 4, 2, 4, 0, 12)},
+      {piece(0, 2, 0, 6, 0, 12), piece(1, 3, 0, 6, 0, 12)}};
+  for (size_t i = 0; i < bad.size(); ++i) {
+    const Path folder = dir.path() / std::to_string(i);
+    WritePieces(folder, bad[i]);
+    const auto opened = CheckpointReader::Open(folder, false);
+    ASSERT_FALSE(opened) << i;
+    EXPECT_NE(opened.error().message.find("two pieces of a ('w') hold the same element"), std::string::npos)
+        << opened.error().message;
+  }
+}
+
+TEST(Checkpoint, ManifestsThatMakeNoSenseAreErrors) {
+  Manifest manifest;
+  manifest.step = 5;
+  manifest.dtype = "F32";
+  manifest.precision = "f32";
+  manifest.files = {{"f", 1, 2}};
+  const std::string good = ManifestText(manifest);
+  ASSERT_TRUE(ParseManifest(good, "m"));
+  const std::pair<const char*, const char*> changes[] = {
+      {"\"step\": 5", "\"step\": 1e300"}, {"\"step\": 5", "\"step\": -5"}, {"\"step\": 5", "\"step\": \"5\""},
+      {"\"step\": 5", "\"step\": 99999999999999999999"}, {"\"tensor\": 1", "\"tensor\": 9999999999"},
+      {"\"tensor\": 1", "\"tensor\": 0"}, {"\"bytes\": 1", "\"bytes\": -1"},
+      {"0000000000000002", "xyz"}, {"\"f\"", "\"../f\""}, {"\"loss_scale\": 1.0", "\"loss_scale\": 0"},
+      {"\"precision\"", "\"precission\""}, {"\"files\": [", "\"files\": [7,"}};
+  for (const auto& [from, to] : changes) {
+    std::string bad = good;
+    ASSERT_NE(bad.find(from), std::string::npos) << from;
+    bad.replace(bad.find(from), std::string(from).size(), to);
+    const auto parsed = ParseManifest(bad, "m");
+    ASSERT_FALSE(parsed) << to;
+    EXPECT_EQ(parsed.error().code, Code::kDataLoss) << to;
+  }
+}
+
+TEST(Checkpoint, GoesOnInAnotherPrecisionWithItsOwnLossScale) {
+  const TempDir dir;
+  ASSERT_TRUE(TrainRun<float>({}, Compute::kF16, dir.path(), {}, 2, 3, nullptr));
+  const Path newest = CheckpointStore(dir.path(), 2).Newest().value();
+  EXPECT_EQ(LoadManifest(newest).value().loss_scale, 512);
+  for (const Compute compute : {Compute::kF32, Compute::kBF16, Compute::kF16}) {
+    const ModelConfig c = EightWays();
+    LoopbackCommunicator alone;
+    const auto mesh = ProcessMesh::Create(alone, {}).value();
+    ThreadPool pool(1);
+    TrainerOptions o = SmallOptions(compute);
+    o.initial_loss_scale = 128;
+    const auto trainer = Trainer<float>::Create(c, *mesh, pool, o).value();
+    ASSERT_TRUE(CheckpointStore::Load(newest, *trainer));
+    EXPECT_EQ(trainer->loss_scale().value(), compute == Compute::kF16 ? 512 : 1);
+  }
 }
 
 TEST(Checkpoint, TheLastGoodOneSurvivesAKillAtAnyMoment) {

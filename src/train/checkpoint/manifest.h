@@ -23,6 +23,7 @@ struct Manifest {
   double loss_scale = 1;
   int64_t loss_scale_good_steps = 0;
   std::string dtype;       // "F32" or "F64", of all numbers
+  std::string precision;   // of products: "bf16", "f16", "f32" or "f64"; what the loss scale belongs to
   MeshShape mesh;          // that wrote it
   std::string config;      // config.json of the model
   std::string data_cursor; // the loader's own text
@@ -41,7 +42,10 @@ Result<Manifest> ParseManifest(std::string_view text, std::string_view name);
 /// kNotFound: no manifest.
 Result<Manifest> LoadManifest(const Path& step_dir);
 
-/// Folders of complete checkpoints in `dir`, the newest first; what was not finished does not count.
+/// Steps of the complete checkpoints in `dir`, the newest first; what was not finished does not count, nor do folders of
+/// other names.
+std::vector<int64_t> ListCheckpointSteps(const Path& dir);
+/// Their folders.
 std::vector<Path> ListCheckpoints(const Path& dir);
 
 }  // namespace hadal::train

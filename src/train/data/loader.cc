@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <new>
 
 #include "base/check.h"
 
@@ -46,18 +47,19 @@ Status Check(const LoaderOptions& o) {
 }  // namespace
 
 std::string DataCursor::Text() const {
-  return fmt::format("epoch {} sequence {} seed {} data {:016x}", epoch, sequence, seed, fingerprint);
+  return fmt::format("epoch {} sequence {} length {} seed {} data {:016x}", epoch, sequence, length, seed, fingerprint);
 }
 
 Result<DataCursor> DataCursor::Parse(std::string_view text) {
   DataCursor c;
   unsigned long long epoch, seed, data;
-  long long sequence;
-  if (std::sscanf(std::string(text).c_str(), "epoch %llu sequence %lld seed %llu data %llx", &epoch, &sequence, &seed,
-                  &data) != 4 || sequence < 0)
+  long long sequence, length;
+  if (std::sscanf(std::string(text).c_str(), "epoch %llu sequence %lld length %lld seed %llu data %llx", &epoch, &sequence,
+                  &length, &seed, &data) != 5 || sequence < 0)
     return DataLoss("'{}' is no cursor in training data", text.substr(0, 100));
   c.epoch = epoch;
   c.sequence = sequence;
+  c.length = length;
   c.seed = seed;
   c.fingerprint = data;
   if (c.Text() != text) return DataLoss("'{}' is no cursor in training data", text.substr(0, 100));
@@ -70,6 +72,7 @@ Result<std::unique_ptr<DataLoader>> DataLoader::Create(const TokenDataset& data,
 }
 
 DataLoader::DataLoader(const TokenDataset& data, const LoaderOptions& options) : data_(data), options_(options) {
+  given_.length = options.sequence_length;
   given_.seed = options.seed;
   given_.fingerprint = data.fingerprint();
 }
@@ -89,7 +92,12 @@ Status DataLoader::Seek(const DataCursor& cursor) {
     return InvalidArgument("the run was on other data (fingerprint {:016x}) than this folder ({:016x}); give the data it "
                            "was made with, or start anew", cursor.fingerprint, data_.fingerprint());
   if (cursor.seed != options_.seed)
-    return InvalidArgument("the run shuffled its data with seed {}, this one has {}", cursor.seed, options_.seed);
+    return InvalidArgument("the run shuffled its data with seed {}, this one has {}; a run keeps its seed", cursor.seed,
+                           options_.seed);
+  if (cursor.length != options_.sequence_length)
+    return InvalidArgument("the run cut its data into sequences of {0} tokens, this one has {1}, and its place in the data "
+                           "would mean another; give sequence_length {0}, or begin a new run from its model", cursor.length,
+                           options_.sequence_length);
   given_ = cursor;
   return {};
 }
@@ -126,26 +134,39 @@ DataLoader::Made DataLoader::Make() {
   return made;
 }
 
+Result<DataLoader::Made> DataLoader::TryMake() {
+  try {
+    return Make();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("memory ran out while data was made ready; lower prefetch or micro_batch_size");
+  } catch (const std::exception& error) {
+    return Internal("data could not be made ready: {}", error.what());
+  }
+}
+
 void DataLoader::Main() {
-  for (;;) {
-    Made made = Make();
+  for (bool failed = false; !failed;) {
+    Result<Made> made = TryMake();
+    failed = !made;
     std::unique_lock lock(mutex_);
     room_.wait(lock, [&] { return stopping_ || static_cast<int64_t>(made_.size()) < options_.prefetch; });
     if (stopping_) return;
-    made_.push_back(std::move(made));
+    if (failed) failed_ = tl::unexpected(made.error());
+    else made_.push_back(*std::move(made));
     ready_.notify_one();
   }
 }
 
-std::vector<MicroBatch> DataLoader::Next() {
+Result<std::vector<MicroBatch>> DataLoader::Next() {
   if (!thread_.joinable()) {
     reading_ = given_;
     thread_ = std::thread([this] { Main(); });
   }
   const Clock::time_point start = Clock::now();
   std::unique_lock lock(mutex_);
-  ready_.wait(lock, [&] { return !made_.empty(); });
+  ready_.wait(lock, [&] { return !made_.empty() || !failed_; });
   waited_ += std::chrono::duration<double>(Clock::now() - start).count();
+  if (made_.empty()) return tl::unexpected(failed_.error());
   Made made = std::move(made_.front());
   made_.pop_front();
   room_.notify_one();

@@ -25,10 +25,11 @@ struct LoaderOptions {
   int64_t prefetch = 3;  // updates that are made ahead
 };
 
-/// Where a run is in its data. The same for every mesh.
+/// Where a run is in its data, and all that this depends on. The same for every mesh.
 struct DataCursor {
   uint64_t epoch = 0;
   int64_t sequence = 0;  // the next one of the epoch
+  int64_t length = 0;    // tokens of a sequence
   uint64_t seed = 0, fingerprint = 0;
   std::string Text() const;
   /// kDataLoss: no such text.
@@ -43,10 +44,11 @@ class DataLoader {
   static Result<std::unique_ptr<DataLoader>> Create(const TokenDataset& data, const LoaderOptions& options);
   ~DataLoader();
 
-  /// Goes on from `cursor`, before the first Next. kInvalidArgument: of other data or another seed.
+  /// Goes on from `cursor`, before the first Next. kInvalidArgument: of other data, another seed or another length.
   Status Seek(const DataCursor& cursor);
-  /// This replica's micro-batches of the next update; waits for them if need be.
-  std::vector<MicroBatch> Next();
+  /// This replica's micro-batches of the next update; waits for them if need be. Errors are those of the thread that
+  /// makes them (no memory); they are final.
+  Result<std::vector<MicroBatch>> Next();
   /// After the updates that Next has given.
   DataCursor cursor() const;
   double epochs() const;  // gone through, fractions included
@@ -61,6 +63,8 @@ class DataLoader {
   };
   DataLoader(const TokenDataset& data, const LoaderOptions& options);
   void Main();
+  /// What the standard library throws where memory ends becomes an error.
+  Result<Made> TryMake();
   Made Make();
 
   const TokenDataset& data_;
@@ -73,6 +77,7 @@ class DataLoader {
   std::mutex mutex_;
   std::condition_variable room_, ready_;
   std::deque<Made> made_;
+  Status failed_;  // the thread has ended with it
   bool stopping_ = false;
   std::thread thread_;
 };

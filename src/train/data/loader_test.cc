@@ -88,10 +88,10 @@ TEST(DataLoader, GivesEveryReplicaItsPartOfTheSameUpdates) {
     halves.push_back(DataLoader::Create(data, half).value());
   }
   for (int update = 0; update < 30; ++update) {
-    const auto all = whole->Next();
+    const auto all = whole->Next().value();
     ASSERT_EQ(all.size(), 4u);
     for (size_t r = 0; r < 2; ++r) {
-      const auto part = halves[r]->Next();
+      const auto part = halves[r]->Next().value();
       for (size_t i = 0; i < 2; ++i) {
         EXPECT_EQ(part[i].tokens, all[2 * r + i].tokens);
         EXPECT_EQ(part[i].targets, all[2 * r + i].targets);
@@ -110,13 +110,13 @@ TEST(DataLoader, GoesOnWhereACursorPoints) {
   std::vector<std::vector<int32_t>> tokens;
   for (int update = 0; update < 25; ++update) {
     cursors.push_back(first->cursor().Text());
-    tokens.push_back(first->Next()[3].tokens);
+    tokens.push_back(first->Next().value()[3].tokens);
   }
   for (size_t at = 0; at < cursors.size(); at += 3) {
     const auto again = DataLoader::Create(data, Options()).value();
     ASSERT_TRUE(again->Seek(DataCursor::Parse(cursors[at]).value()));
     for (size_t update = at; update < std::min(at + 4, cursors.size()); ++update)
-      EXPECT_EQ(again->Next()[3].tokens, tokens[update]) << "from " << at;
+      EXPECT_EQ(again->Next().value()[3].tokens, tokens[update]) << "from " << at;
   }
 }
 
@@ -124,7 +124,8 @@ TEST(DataLoader, MasksTokensAndDocuments) {
   const DataFolder folder(40, 12);
   const TokenDataset data = TokenDataset::Open(folder.path(), false).value();
   const auto loader = DataLoader::Create(data, Options()).value();
-  for (const MicroBatch& batch : loader->Next())
+  const std::vector<MicroBatch> batches = loader->Next().value();
+  for (const MicroBatch& batch : batches)
     for (int64_t t = 0; t < batch.rows(); ++t) {
       // What is learnt is the document's next token, by the rule that the folder was written with.
       if (batch.targets[t] < 0) continue;
@@ -144,7 +145,14 @@ TEST(DataLoader, RefusesCursorsOfOtherDataAndNonsense) {
   cursor = loader->cursor();
   cursor.seed = 8;
   EXPECT_FALSE(loader->Seek(cursor));
-  for (const char* bad : {"", "epoch 1", "epoch 1 sequence -2 seed 9 data 00", "epoch 1 sequence 2 seed 9 data 0 tail"})
+  cursor = loader->cursor();
+  cursor.length = 17;
+  const Status other_length = loader->Seek(cursor);
+  ASSERT_FALSE(other_length);
+  EXPECT_NE(other_length.error().message.find("sequences of 17 tokens, this one has 16"), std::string::npos)
+      << other_length.error().message;
+  for (const char* bad : {"", "epoch 1", "epoch 1 sequence -2 length 16 seed 9 data 00",
+                          "epoch 1 sequence 2 seed 9 data 00", "epoch 1 sequence 2 length 16 seed 9 data 0 tail"})
     EXPECT_FALSE(DataCursor::Parse(bad)) << bad;
   LoaderOptions o = Options();
   o.own_micro_batches = 5;
