@@ -95,23 +95,44 @@ HADAL_INLINE void Transpose(Vector* rows) {
   }
 }
 
-/// Neighbouring lanes lie together: one unit of all lanes at a time.
+/// `room` lanes of one unit, of which the first `there` and the positions [0, depth) exist.
+template <typename Format>
+HADAL_INLINE void PackUnit(const typename Format::Source* rows, int64_t stride, int64_t depth, int64_t there,
+                           int64_t room, typename Format::Element* target) {
+  typename Format::Vector positions[Format::kStep] = {};
+  for (int i = 0; i < Format::kStep; ++i)
+    if (i < depth) positions[i] = LoadSome<typename Format::Vector>(rows + i * stride, there);
+  StoreSome(Format::Unit(positions), target,
+            room * Format::kStep * static_cast<int64_t>(sizeof(typename Format::Element)));
+}
+
+/// Neighbouring lanes lie together: one unit of all panels at a time, so that a row is read in one go.
 template <typename Format, int kPanelLanes>
-HADAL_INLINE void PackAcross(const PackSource<typename Format::Source>& s, int64_t first, int64_t lanes,
-                             typename Format::Element* panel) {
-  using Vector = typename Format::Vector;
+HADAL_INLINE void PackAcross(const PackSource<typename Format::Source>& s, int64_t panel_bytes,
+                             std::byte* panels) {
   constexpr int kStep = Format::kStep, kWidth = Format::kLanes;
-  constexpr int64_t kUnitBytes = kStep * sizeof(typename Format::Element);
-  for (int64_t k = 0; k < s.depth; k += kStep, panel += kPanelLanes * kStep) {
-    const typename Format::Source* rows = s.data + k * s.stride + first;
+  constexpr int kRowsAhead = 16;  // rows are far apart: processors see no stream in them
+  for (int64_t k = 0; k < s.depth; k += kStep) {
+    const typename Format::Source* rows = s.data + k * s.stride;
+    std::byte* panel = panels;
+    for (int64_t first = 0; first < s.lanes; first += kPanelLanes, panel += panel_bytes) {
+      auto* target = reinterpret_cast<typename Format::Element*>(panel) + k * kPanelLanes;
+      const int64_t lanes = s.lanes - first, depth = s.depth - k;
+      if (lanes >= kPanelLanes && depth >= kStep) {  // all constant
 #pragma GCC unroll 4
-    for (int lane = 0; lane < kPanelLanes; lane += kWidth) {
-      const int64_t room = kPanelLanes - lane < kWidth ? kPanelLanes - lane : kWidth;
-      const int64_t there = lanes - lane < 0 ? 0 : lanes - lane < room ? lanes - lane : room;
-      Vector positions[kStep] = {};
-      for (int i = 0; i < kStep; ++i)
-        if (k + i < s.depth) positions[i] = LoadSome<Vector>(rows + i * s.stride + lane, there);
-      StoreSome(Format::Unit(positions), panel + lane * kStep, room * kUnitBytes);
+        for (int lane = 0; lane < kPanelLanes; lane += kWidth) {
+          const int room = kPanelLanes - lane < kWidth ? kPanelLanes - lane : kWidth;
+          for (int i = 0; i < kStep; ++i)
+            __builtin_prefetch(rows + (kRowsAhead + i) * s.stride + first + lane, 0, 2);
+          PackUnit<Format>(rows + first + lane, s.stride, kStep, room, room, target + lane * kStep);
+        }
+        continue;
+      }
+      for (int lane = 0; lane < kPanelLanes; lane += kWidth) {
+        const int64_t room = kPanelLanes - lane < kWidth ? kPanelLanes - lane : kWidth;
+        const int64_t there = lanes - lane < 0 ? 0 : lanes - lane < room ? lanes - lane : room;
+        PackUnit<Format>(rows + first + lane, s.stride, depth, there, room, target + lane * kStep);
+      }
     }
   }
 }
@@ -148,16 +169,20 @@ HADAL_INLINE void PackAlong(const PackSource<typename Format::Source>& s, int64_
       typename Format::Element* target = panel + (unit * kPanelLanes + lane) * kStep;
       Vector square[kWidth] = {};
       if (depth == kDepth && lane + room <= lanes) {
+        // Unrolled to the end: the square stays in registers.
 #pragma GCC unroll 16
         for (int i = 0; i < room; ++i) {
           Vector positions[kStep];
           __builtin_memcpy(positions, source + i * s.stride, sizeof(positions));
           square[i] = Format::Units(positions);
         }
-      } else {
-        for (int i = 0; i < room && lane + i < lanes; ++i)
-          square[i] = LoadUnits<Format>(source + i * s.stride, depth);
+        Transpose<kWidth>(square);
+#pragma GCC unroll 16
+        for (int i = 0; i < kWidth; ++i) StoreSome(square[i], target + i * kPanelLanes * kStep, room * kUnitBytes);
+        continue;
       }
+      for (int i = 0; i < room && lane + i < lanes; ++i)
+        square[i] = LoadUnits<Format>(source + i * s.stride, depth);
       Transpose<kWidth>(square);
       for (int64_t i = 0; i < count; ++i)
         StoreSome(square[i], target + i * kPanelLanes * kStep, room * kUnitBytes);
@@ -167,13 +192,10 @@ HADAL_INLINE void PackAlong(const PackSource<typename Format::Source>& s, int64_
 
 template <typename Format, int kPanelLanes>
 void PackPanels(const PackSource<typename Format::Source>& s, int64_t panel_bytes, std::byte* panels) {
+  if (!s.depth_contiguous) return PackAcross<Format, kPanelLanes>(s, panel_bytes, panels);
   for (int64_t first = 0; first < s.lanes; first += kPanelLanes, panels += panel_bytes) {
-    auto* panel = reinterpret_cast<typename Format::Element*>(panels);
     const int64_t lanes = s.lanes - first < kPanelLanes ? s.lanes - first : kPanelLanes;
-    if (s.depth_contiguous)
-      PackAlong<Format, kPanelLanes>(s, first, lanes, panel);
-    else
-      PackAcross<Format, kPanelLanes>(s, first, lanes, panel);
+    PackAlong<Format, kPanelLanes>(s, first, lanes, reinterpret_cast<typename Format::Element*>(panels));
   }
 }
 
