@@ -47,7 +47,7 @@ int64_t PromptScratch(int64_t queries, int64_t nope, int64_t rope, int64_t value
 }
 
 PanelWeight ToPanelWeight(const LinearWeight& w) {
-  return {w.panels,        w.scales, w.out,    w.in,    w.padded_in(), w.panel_bytes(),
+  return {w.panels,        w.scales, w.out,    w.in,    w.padded_in(), w.strip_bytes(kStrip),
           w.scale_count(), w.group,  w.format, w.input, w.scales_bf16};
 }
 

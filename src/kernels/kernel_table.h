@@ -21,7 +21,7 @@ struct PanelWeight {
   const std::byte* panels;
   const void* scales;
   int64_t out, in, padded_in;
-  int64_t panel_bytes;
+  int64_t strip_bytes;  // of a whole strip, four panels
   int64_t scale_count;
   int32_t group;
   WeightFormat format;

@@ -88,8 +88,7 @@ struct RandomWeight {
   LinearWeight weight;
   std::vector<float> codes;  // [out][in], as PackedCode returns them
   std::vector<std::byte> panels;
-  std::vector<float> scales_f32;
-  std::vector<uint16_t> scales_bf16;
+  std::vector<float> scales;  // as PackedScale returns them: [out][groups], FP8 [panels][blocks]
 
   RandomWeight(const LinearCase& c, int64_t out, int64_t in, uint64_t seed);
   RandomWeight(const RandomWeight&) = delete;
@@ -114,24 +113,21 @@ void RandomWeight::Fill(Draw draw, Value value) {
   panels.assign(static_cast<size_t>(weight.values_bytes()), std::byte{0xee});
   for (int64_t p = 0; p < weight.panel_count(); ++p) {
     const int64_t rows = std::min(kPanel, weight.out - p * kPanel);
-    PackPanel<Code>(weight, source.data() + p * kPanel * in, in, rows,
-                    panels.data() + p * weight.panel_bytes());
+    PackPanel<Code>(weight, p, source.data() + p * kPanel * in, in, rows, panels.data());
   }
   weight.panels = panels.data();
 }
 
 inline void RandomWeight::FillScales(const LinearCase& c, uint64_t seed) {
-  const int64_t each = c.format == WeightFormat::kFp8 ? 1 : kPanel;
-  const int64_t count = weight.panel_count() * weight.scale_count() * each;
-  const float size = c.format == WeightFormat::kFp8    ? 0x1p-8f
-                     : c.format == WeightFormat::kInt8 ? 0x1p-7f
-                                                       : 0x1p-3f;
-  for (int64_t i = 0; i < count; ++i) {
+  const bool fp8 = c.format == WeightFormat::kFp8;
+  const int64_t rows = fp8 ? weight.panel_count() : weight.out, count = weight.scale_count();
+  const float size = fp8 ? 0x1p-8f : c.format == WeightFormat::kInt8 ? 0x1p-7f : 0x1p-3f;
+  for (int64_t i = 0; i < rows * count; ++i) {
     const float scale = size * (1 + 0.5f * RandomFloat(seed, static_cast<uint64_t>(i)));
-    scales_f32.push_back(scale);
-    scales_bf16.push_back(ToBF16(scale).bits);
+    scales.push_back(c.scales_bf16 ? RoundToBF16(scale) : scale);
+    if (!fp8) PackScale(weight, i / count, i % count, scale, panels.data());
   }
-  weight.scales = c.scales_bf16 ? static_cast<const void*>(scales_bf16.data()) : scales_f32.data();
+  if (fp8) weight.scales = scales.data();
 }
 
 inline RandomWeight::RandomWeight(const LinearCase& c, int64_t out, int64_t in, uint64_t seed) {

@@ -43,7 +43,7 @@ double Bound(int64_t in, double magnitude) { return static_cast<double>(in + 8) 
 
 class LinearTest : public testing::TestWithParam<LinearCase> {
  protected:
-  static constexpr int64_t kOutputs[] = {1, 7, 16, 17, 40, 100};
+  static constexpr int64_t kOutputs[] = {1, 7, 16, 17, 40, 64, 100};
   static constexpr int64_t kInputs[] = {1, 2, 3, 7, 16, 31, 64, 127, 128, 129, 200, 384};
 };
 
@@ -193,7 +193,7 @@ TEST(Linear, ANaNWeightStaysVisible) {
       RandomWeight random({WeightFormat::kFp8, input}, 40, 129, 1);
       std::vector<uint8_t> rows(40 * 129, 0x38);  // ones
       rows[3 * 129 + 128] = code;
-      PackPanel<uint8_t>(random.weight, rows.data(), 129, kPanel, random.panels.data());
+      PackPanel<uint8_t>(random.weight, 0, rows.data(), 129, kPanel, random.panels.data());
       const std::vector<float> x = RandomFloats(129, 2);
       for (const KernelTable* table : VectorTables()) {
         const PreparedRows inputs(*table, random.panel(), x.data(), 1);

@@ -42,8 +42,8 @@ TEST(LinearWeight, PackPanelReadsRowsAtTheirStride) {
   LinearWeight w{.out = 2, .in = 5, .format = WeightFormat::kInt8, .group = 8};
   const std::vector<int8_t> source{1,  2,  3,  4,  5,  99,
                                    99, -1, -2, -3, -4, -128};  // stride 7, nothing behind the end
-  std::vector<std::byte> panel(static_cast<size_t>(w.panel_bytes()));
-  PackPanel<int8_t>(w, source.data(), 7, 2, panel.data());
+  std::vector<std::byte> panel(static_cast<size_t>(w.values_bytes()));
+  PackPanel<int8_t>(w, 0, source.data(), 7, 2, panel.data());
   w.panels = panel.data();
   for (int64_t k = 0; k < 5; ++k) {
     EXPECT_EQ(PackedCode(w, 0, k), static_cast<float>(source[static_cast<size_t>(k)]));
@@ -52,16 +52,42 @@ TEST(LinearWeight, PackPanelReadsRowsAtTheirStride) {
   EXPECT_EQ(PackedCode(w, 0, 5), 0);
 }
 
+// The layout itself, by hand: 80 outputs are a strip of four panels and one of a single panel.
+TEST(LinearWeight, PanelsLieInterleavedInStripsOfFour) {
+  const RandomWeight bf16({WeightFormat::kBF16, InputFormat::kF32}, 80, 6, 1);
+  const auto bf16_at = [&](int64_t byte) {
+    uint16_t bits;
+    std::memcpy(&bits, bf16.panels.data() + byte, 2);
+    return ToFloat(hadal::bf16{bits});
+  };
+  // Output 37 is lane 5 of panel 2; input 4 begins unit 2.
+  EXPECT_EQ(bf16_at((2 * 4 + 2) * 64 + 5 * 4), bf16.codes[37 * 6 + 4]);
+  // Output 70 is lane 6 of the second strip's only panel.
+  EXPECT_EQ(bf16_at(4 * 3 * 64 + 2 * 64 + 6 * 4 + 2), bf16.codes[70 * 6 + 5]);
+
+  const RandomWeight int4({WeightFormat::kInt4, InputFormat::kF32, 16, true}, 80, 32, 1);
+  const auto scale_at = [&](int64_t byte) {
+    uint16_t bits;
+    std::memcpy(&bits, int4.panels.data() + byte, 2);
+    return ToFloat(hadal::bf16{bits});
+  };
+  // A group is two units of four panels, then four panels' scales: 640 bytes. Output 37, group 1.
+  EXPECT_EQ(scale_at(640 + 512 + 37 * 2), int4.scales[37 * 2 + 1]);
+  // The second strip: 128 bytes of codes and 32 of scales, padded to 64, a group.
+  EXPECT_EQ(scale_at(1280 + 192 + 128 + 6 * 2), int4.scales[70 * 2 + 1]);
+}
+
 TEST(LinearWeight, ScalesBelongToTheirGroupAndOutput) {
   const RandomWeight f32({WeightFormat::kInt4, InputFormat::kF32, 32, false}, 20, 70, 1);
   ASSERT_EQ(f32.weight.scale_count(), 3);
-  EXPECT_EQ(PackedScale(f32.weight, 0, 31), f32.scales_f32[0]);
-  EXPECT_EQ(PackedScale(f32.weight, 0, 32), f32.scales_f32[16]);
-  EXPECT_EQ(PackedScale(f32.weight, 17, 69), f32.scales_f32[(1 * 3 + 2) * 16 + 1]);
+  EXPECT_EQ(PackedScale(f32.weight, 0, 31), f32.scales[0]);
+  EXPECT_EQ(PackedScale(f32.weight, 0, 32), f32.scales[1]);
+  EXPECT_EQ(PackedScale(f32.weight, 17, 69), f32.scales[17 * 3 + 2]);
   const RandomWeight halved({WeightFormat::kInt8, InputFormat::kF32, 32, true}, 20, 70, 1);
-  EXPECT_EQ(PackedScale(halved.weight, 17, 69), ToFloat(bf16{halved.scales_bf16[(1 * 3 + 2) * 16 + 1]}));
+  EXPECT_EQ(PackedScale(halved.weight, 17, 69), halved.scales[17 * 3 + 2]);
+  EXPECT_EQ(PackedScale(halved.weight, 17, 69), RoundToBF16(f32.scales[17 * 3 + 2] / 16));
   const RandomWeight fp8({WeightFormat::kFp8, InputFormat::kF32}, 20, 300, 1);
-  EXPECT_EQ(PackedScale(fp8.weight, 17, 256), fp8.scales_f32[1 * 3 + 2]);
+  EXPECT_EQ(PackedScale(fp8.weight, 17, 256), fp8.scales[1 * 3 + 2]);
   const RandomWeight plain({WeightFormat::kBF16, InputFormat::kF32}, 20, 70, 1);
   EXPECT_EQ(PackedScale(plain.weight, 17, 69), 1);
 }
@@ -74,7 +100,9 @@ TEST(LinearWeight, BytesCountPaddingAndScales) {
   LinearWeight int4{.out = 16, .in = 33, .format = WeightFormat::kInt4, .group = 32};
   EXPECT_EQ(int4.bytes(), 64 * 8 + 2 * 16 * 4);
   int4.scales_bf16 = true;
-  EXPECT_EQ(int4.bytes(), 64 * 8 + 2 * 16 * 2);
+  EXPECT_EQ(int4.bytes(), 64 * 8 + 2 * 64);  // one panel's 32 bytes of scales are padded
+  int4.out = 32;
+  EXPECT_EQ(int4.bytes(), 2 * 64 * 8 + 2 * 64);
 }
 
 TEST(QuantizeGroup, CodesAreWithinHalfAStep) {

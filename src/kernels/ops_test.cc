@@ -27,8 +27,7 @@ struct OwnedWeight {
     w.in = in;
     panels.resize(static_cast<size_t>(w.values_bytes()));
     for (int64_t p = 0; p < w.panel_count(); ++p)
-      PackPanel(w, rows.data() + p * kPanel * in, in, std::min(kPanel, out - p * kPanel),
-                panels.data() + p * w.panel_bytes());
+      PackPanel(w, p, rows.data() + p * kPanel * in, in, std::min(kPanel, out - p * kPanel), panels.data());
     w.panels = panels.data();
   }
   std::vector<float> rows;

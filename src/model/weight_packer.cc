@@ -24,17 +24,6 @@ bool KeepsCodes(const PackJob& job) {
   return w.format == job.source.format;
 }
 
-/// Writes the scale of (lane, group) of a panel of integers.
-void StoreScale(const LinearWeight& w, int64_t panel, int64_t group, int64_t lane, float scale,
-                std::byte* scales) {
-  const int64_t index = (panel * w.scale_count() + group) * kPanel + lane;
-  if (w.scales_bf16) {
-    reinterpret_cast<uint16_t*>(scales)[index] = ToBF16(scale).bits;
-  } else {
-    reinterpret_cast<float*>(scales)[index] = scale;
-  }
-}
-
 int64_t RowsOf(const LinearWeight& w, int64_t panel) { return std::min(kPanel, w.out - panel * kPanel); }
 
 }  // namespace
@@ -47,7 +36,7 @@ Status WeightPacker::Pack(const PackJob& job, int64_t first, int64_t count, std:
   if (job.source.packed() && first == 0) RETURN_IF_ERROR(reader_.CheckPackedShape(job.source));
   if (job.transposed) {
     HADAL_CHECK(first == 0 && count == w.panel_count(), "a transposed weight is packed whole");
-    return PackTransposed(job, values, scales);
+    return PackTransposed(job, values);
   }
   const bool keeps = KeepsCodes(job);
   if (!keeps) floats_.resize(static_cast<size_t>(kPanel * w.in));
@@ -57,7 +46,7 @@ Status WeightPacker::Pack(const PackJob& job, int64_t first, int64_t count, std:
       RETURN_IF_ERROR(PackStored(job, panel, values, scales));
     } else {
       RETURN_IF_ERROR(reader_.Decode(job.source, row, rows, floats_.data()));
-      PackFloats(w, panel, floats_.data(), rows, values, scales);
+      PackFloats(w, panel, floats_.data(), rows, values);
     }
   }
   const int64_t begin = job.first_row + first * kPanel;
@@ -75,7 +64,7 @@ Status WeightPacker::PackCodes(const PackJob& job, int64_t panel, std::byte* val
   const LinearWeight& w = *job.target;
   const int64_t rows = RowsOf(w, panel);
   ASSIGN_OR_RETURN(const Code* codes, reader_.Codes<Code>(job.source, job.first_row + panel * kPanel, rows));
-  PackPanel(w, codes, w.in, rows, values + panel * w.panel_bytes());
+  PackPanel(w, panel, codes, w.in, rows, values);
   return {};
 }
 
@@ -100,11 +89,11 @@ Status WeightPacker::PackStored(const PackJob& job, int64_t panel, std::byte* va
   }
   for (int64_t lane = 0; lane < rows; ++lane)
     for (int64_t group = 0; group < count; ++group)
-      StoreScale(w, panel, group, lane, stored[lane * count + group], scales);
+      PackScale(w, panel * kPanel + lane, group, stored[lane * count + group], values);
   return PackCodes<int8_t>(job, panel, values);
 }
 
-Status WeightPacker::PackTransposed(const PackJob& job, std::byte* values, std::byte* scales) {
+Status WeightPacker::PackTransposed(const PackJob& job, std::byte* values) {
   const LinearWeight& w = *job.target;
   HADAL_CHECK_EQ(w.out, job.source.in);
   floats_.resize(static_cast<size_t>(w.in * w.out));
@@ -116,18 +105,17 @@ Status WeightPacker::PackTransposed(const PackJob& job, std::byte* values, std::
       for (int64_t k = 0; k < w.in; ++k)
         columns_[static_cast<size_t>(lane * w.in + k)] =
             floats_[static_cast<size_t>(k * w.out + panel * kPanel + lane)];
-    PackFloats(w, panel, columns_.data(), rows, values, scales);
+    PackFloats(w, panel, columns_.data(), rows, values);
   }
   ReleaseRows(job.source, job.first_row, w.in);
   return {};
 }
 
 void WeightPacker::PackFloats(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count,
-                              std::byte* values, std::byte* scales) {
-  std::byte* data = values + panel * w.panel_bytes();
+                              std::byte* values) {
   switch (w.format) {
     case WeightFormat::kF32:
-      PackPanel(w, rows, w.in, row_count, data);
+      PackPanel(w, panel, rows, w.in, row_count, values);
       return;
     case WeightFormat::kF16:
     case WeightFormat::kBF16: {
@@ -135,12 +123,12 @@ void WeightPacker::PackFloats(const LinearWeight& w, int64_t panel, const float*
       halves_.resize(count);
       const bool half = w.format == WeightFormat::kF16;
       for (size_t i = 0; i < count; ++i) halves_[i] = half ? ToF16(rows[i]).bits : ToBF16(rows[i]).bits;
-      PackPanel<uint16_t>(w, halves_.data(), w.in, row_count, data);
+      PackPanel<uint16_t>(w, panel, halves_.data(), w.in, row_count, values);
       return;
     }
     case WeightFormat::kInt8:
     case WeightFormat::kInt4:
-      Quantize(w, panel, rows, row_count, values, scales);
+      Quantize(w, panel, rows, row_count, values);
       return;
     case WeightFormat::kFp8:
       HADAL_CHECK(false, "nothing is quantised to FP8 at load");
@@ -148,7 +136,7 @@ void WeightPacker::PackFloats(const LinearWeight& w, int64_t panel, const float*
 }
 
 void WeightPacker::Quantize(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count,
-                            std::byte* values, std::byte* scales) {
+                            std::byte* values) {
   const int bits = w.format == WeightFormat::kInt8 ? 8 : 4;
   codes_.resize(static_cast<size_t>(row_count * w.in));
   for (int64_t lane = 0; lane < row_count; ++lane) {
@@ -156,10 +144,10 @@ void WeightPacker::Quantize(const LinearWeight& w, int64_t panel, const float* r
       const int64_t begin = group * w.group, count = std::min<int64_t>(w.group, w.in - begin);
       const float scale =
           QuantizeGroup(rows + lane * w.in + begin, count, bits, codes_.data() + lane * w.in + begin);
-      StoreScale(w, panel, group, lane, scale, scales);
+      PackScale(w, panel * kPanel + lane, group, scale, values);
     }
   }
-  PackPanel<int8_t>(w, codes_.data(), w.in, row_count, values + panel * w.panel_bytes());
+  PackPanel<int8_t>(w, panel, codes_.data(), w.in, row_count, values);
 }
 
 }  // namespace hadal

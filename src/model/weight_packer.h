@@ -30,7 +30,7 @@ class WeightPacker {
   WeightReader& reader() { return reader_; }
 
   /// Packs panels [first, first + count) with their scales and releases what was read. `values` and `scales`
-  /// are the target's, which is zero so far. A transposed job is packed whole. Codes are kept where target
+  /// (FP8) are the target's, which is zero so far. A transposed job is packed whole. Codes are kept where target
   /// and source hold the same ones (also INT4 as INT8); else the decoded values are rounded or quantised.
   /// Errors are WeightReader's.
   Status Pack(const PackJob& job, int64_t first, int64_t count, std::byte* values, std::byte* scales);
@@ -40,12 +40,11 @@ class WeightPacker {
   template <typename Code>
   Status PackCodes(const PackJob& job, int64_t panel, std::byte* values);
   void ReleaseRows(const LinearSource& source, int64_t first, int64_t count);
-  Status PackTransposed(const PackJob& job, std::byte* values, std::byte* scales);
+  Status PackTransposed(const PackJob& job, std::byte* values);
   /// Packs one panel from floats. rows: [row_count][target.in].
   void PackFloats(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count,
-                  std::byte* values, std::byte* scales);
-  void Quantize(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count, std::byte* values,
-                std::byte* scales);
+                  std::byte* values);
+  void Quantize(const LinearWeight& w, int64_t panel, const float* rows, int64_t row_count, std::byte* values);
 
   WeightReader reader_;
   std::vector<float> floats_, columns_;

@@ -77,7 +77,7 @@ Place PlanBuilder::Take(int64_t bytes) {
 void PlanBuilder::AddLinear(const PackJob& job, const LinearWeight& format, bool counted) {
   *job.target = format;
   const Place values = Take(format.values_bytes());
-  plan_.linears.push_back({job, values, Take(format.scale_count() > 0 ? format.scales_bytes() : 0), counted});
+  plan_.linears.push_back({job, values, Take(format.scales_bytes()), counted});
 }
 
 Status PlanBuilder::Linear(const std::string& name, int64_t out, int64_t in, LinearRole role,
@@ -241,7 +241,7 @@ Status WeightPlan::Allocate() {
   }
   for (const Linear& linear : linears) {
     linear.job.target->panels = At(linear.values);
-    if (linear.job.target->scale_count() > 0) linear.job.target->scales = At(linear.scales);
+    if (linear.job.target->scales_bytes() > 0) linear.job.target->scales = At(linear.scales);
   }
   for (const Vector& vector : vectors) *vector.target = reinterpret_cast<const float*>(At(vector.place));
   weights.embedding.rows = At(embedding.place);

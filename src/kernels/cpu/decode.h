@@ -138,12 +138,5 @@ struct Int4Weights {
   }
 };
 
-/// The scales of 16 outputs in one group.
-HADAL_INLINE F32x16 GroupScales(const PanelWeight& w, int64_t panel, int64_t group) {
-  const int64_t index = (panel * w.scale_count + group) * kPanel;
-  return w.scales_bf16 ? LoadBF16(static_cast<const uint16_t*>(w.scales) + index)
-                       : Load(static_cast<const float*>(w.scales) + index);
-}
-
 }  // namespace
 }  // namespace hadal

@@ -1,11 +1,12 @@
 // Linear on vectors: the loop nest, and how a format enters it. Included once per target.
 //
-// A tile is MR rows times NP panels of 16 outputs, its accumulators in registers. Each accumulator sees its inputs
+// A tile is MR rows times NP panels of one strip, 16 outputs each, its accumulators in registers. Each accumulator sees its inputs
 // in ascending k, one at a time (or pair or four at a time where the instruction says so), so its bits do not depend
 // on MR, NP, the rows beside it or the thread.
 #pragma once
 
 #include "kernels/cpu/decode.h"
+#include "kernels/cpu/strip.h"
 
 namespace hadal {
 namespace {
@@ -28,12 +29,11 @@ struct PlainProduct {
   template <int MR, int NP>
   static HADAL_INLINE void Tile(const PanelWeight& w, const void* const* rows, int64_t panel, float* const* y) {
     F32x16 sum[MR][NP] = {};
-    const std::byte* values[NP];
-    for (int p = 0; p < NP; ++p) values[p] = w.panels + (panel + p) * w.panel_bytes;
-    for (int64_t k = 0, at = 0; k < w.padded_in; k += Format::kStep, at += Format::kBytes) {
+    StripWalk walk(w, panel, Format::kBytes);
+    for (int64_t k = 0; k < w.padded_in; k += Format::kStep, walk.at += walk.step) {
       for (int p = 0; p < NP; ++p) {
         F32x16 weight[Format::kStep];
-        Format::Decode(values[p] + at, weight);
+        Format::Decode(walk.at + p * Format::kBytes, weight);
         for (int s = 0; s < Format::kStep; ++s)
           for (int r = 0; r < MR; ++r)
             sum[r][p] = Fma(Set1(static_cast<const float*>(rows[r])[k + s]), weight[s], sum[r][p]);
@@ -54,14 +54,14 @@ struct ScaledProduct {
     const int64_t block = kOneScalePerPanel ? kFp8Block : w.group;
     const bool row_scaled = w.input == InputFormat::kE4M3 || w.input == InputFormat::kE4M3Pow2;
     const int64_t row_scales = (w.padded_in * 4 + 63) / 64 * 64;
+    StripWalk walk(w, panel, Format::kBytes);
     for (int64_t b = 0; b < w.scale_count; ++b) {
       const int64_t begin = b * block, end = begin + block < w.padded_in ? begin + block : w.padded_in;
       F32x16 sum[MR][NP] = {};
-      for (int p = 0; p < NP; ++p) {
-        const std::byte* values = w.panels + (panel + p) * w.panel_bytes + begin / Format::kStep * Format::kBytes;
-        for (int64_t k = begin; k < end; k += Format::kStep, values += Format::kBytes) {
+      for (int64_t k = begin; k < end; k += Format::kStep, walk.at += walk.step) {
+        for (int p = 0; p < NP; ++p) {
           F32x16 weight[Format::kStep];
-          Format::Decode(values, weight);
+          Format::Decode(walk.at + p * Format::kBytes, weight);
           for (int s = 0; s < Format::kStep; ++s)
             for (int r = 0; r < MR; ++r)
               sum[r][p] = Fma(Set1(static_cast<const float*>(rows[r])[k + s]), weight[s], sum[r][p]);
@@ -72,7 +72,7 @@ struct ScaledProduct {
         if constexpr (kOneScalePerPanel)
           scale = Set1(static_cast<const float*>(w.scales)[(panel + p) * w.scale_count + b]);
         else
-          scale = GroupScales(w, panel + p, b);
+          scale = walk.Scales(w, p);
         for (int r = 0; r < MR; ++r) {
           F32x16 all = scale;
           if (row_scaled)
@@ -80,13 +80,14 @@ struct ScaledProduct {
           total[r][p] = Fma(sum[r][p], all, total[r][p]);
         }
       }
+      if constexpr (!kOneScalePerPanel) walk.SkipScales();
     }
     for (int r = 0; r < MR; ++r)
       for (int p = 0; p < NP; ++p) StoreOutputs(w, total[r][p], panel + p, y[r]);
   }
 };
 
-/// Runs Product's tiles over all rows and panels: NP panels at a time while they last, rows by four, two and one.
+/// NP panels of one strip: rows by four, two and one.
 template <class Product, int NP>
 void RunTiles(const PanelWeight& w, const void* const* rows, int64_t m, int64_t panel, float* const* y) {
   int64_t r = 0;
@@ -98,16 +99,20 @@ void RunTiles(const PanelWeight& w, const void* const* rows, int64_t m, int64_t 
   if (r < m) Product::template Tile<1, NP>(w, rows + r, panel, y + r);
 }
 
+/// Strip by strip: a single row takes whole strips, several rows take their panels by two.
 template <class Product>
 void RunLinear(const PanelWeight& w, const void* const* rows, int64_t m, int64_t first_panel, int64_t panel_count,
                float* const* y) {
-  int64_t panel = first_panel;
   const int64_t end = first_panel + panel_count;
-  if (m == 1) {
-    for (; panel + 4 <= end; panel += 4) Product::template Tile<1, 4>(w, rows, panel, y);
+  for (int64_t panel = first_panel; panel < end;) {
+    const int64_t strip_end = (panel / kStrip + 1) * kStrip, stop = strip_end < end ? strip_end : end;
+    if (m == 1 && stop - panel == kStrip) {
+      Product::template Tile<1, kStrip>(w, rows, panel, y);
+      panel = stop;
+    }
+    for (; panel + 2 <= stop; panel += 2) RunTiles<Product, 2>(w, rows, m, panel, y);
+    if (panel < stop) RunTiles<Product, 1>(w, rows, m, panel++, y);
   }
-  for (; panel + 2 <= end; panel += 2) RunTiles<Product, 2>(w, rows, m, panel, y);
-  if (panel < end) RunTiles<Product, 1>(w, rows, m, panel, y);
 }
 
 }  // namespace

@@ -19,11 +19,10 @@ struct BF16Dot {
   template <int MR, int NP>
   static HADAL_INLINE void Tile(const PanelWeight& w, const void* const* rows, int64_t panel, float* const* y) {
     F32x16 sum[MR][NP] = {};
-    const std::byte* values[NP];
-    for (int p = 0; p < NP; ++p) values[p] = w.panels + (panel + p) * w.panel_bytes;
-    for (int64_t pair = 0; pair < w.padded_in / 2; ++pair) {
+    StripWalk walk(w, panel, 64);
+    for (int64_t pair = 0; pair < w.padded_in / 2; ++pair, walk.at += walk.step) {
       for (int p = 0; p < NP; ++p) {
-        const __m512i weights = _mm512_loadu_si512(values[p] + pair * 64);
+        const __m512i weights = _mm512_loadu_si512(walk.at + p * 64);
         for (int r = 0; r < MR; ++r)
           sum[r][p] = DotBF16(sum[r][p], weights, static_cast<const uint32_t*>(rows[r])[pair]);
       }
@@ -38,14 +37,16 @@ struct Fp8Dot {
   template <int MR, int NP>
   static HADAL_INLINE void Tile(const PanelWeight& w, const void* const* rows, int64_t panel, float* const* y) {
     F32x16 total[MR][NP] = {};
+    StripWalk walk(w, panel, 64);
     for (int64_t b = 0; b < w.scale_count; ++b) {
       const int64_t begin = b * kFp8Block;
       const int64_t end = begin + kFp8Block < w.padded_in ? begin + kFp8Block : w.padded_in;
       F32x16 sum[MR][NP] = {};
-      for (int64_t k = begin; k < end; k += 4) {
+      for (int64_t k = begin; k < end; k += 4, walk.at += walk.step) {
         for (int p = 0; p < NP; ++p) {
+          if constexpr (MR == 1) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
           __m512i pair01, pair23;
-          E4M3ToBF16Pairs(_mm512_loadu_si512(w.panels + (panel + p) * w.panel_bytes + k * kPanel), &pair01, &pair23);
+          E4M3ToBF16Pairs(_mm512_loadu_si512(walk.at + p * 64), &pair01, &pair23);
           for (int r = 0; r < MR; ++r) {
             const uint32_t* x = static_cast<const uint32_t*>(rows[r]) + k / 2;
             sum[r][p] = DotBF16(DotBF16(sum[r][p], pair01, x[0]), pair23, x[1]);
@@ -120,24 +121,21 @@ struct IntDot {
   static HADAL_INLINE void Tile(const PanelWeight& w, const void* const* rows, int64_t panel, float* const* y) {
     F32x16 total[MR][NP] = {};
     const int64_t own = (w.padded_in + 63) / 64 * 64;  // where a row's scales begin
-    const std::byte* values[NP];
-    for (int p = 0; p < NP; ++p) values[p] = w.panels + (panel + p) * w.panel_bytes;
+    StripWalk walk(w, panel, 64);
     for (int64_t g = 0; g < w.scale_count; ++g) {
       I32x16 sum[MR][NP] = {};
-      for (int64_t k = g * w.group; k < (g + 1) * w.group; k += Format::kStep) {
+      for (int64_t k = g * w.group; k < (g + 1) * w.group; k += Format::kStep, walk.at += walk.step) {
         for (int p = 0; p < NP; ++p) {
           U32x16 codes;
-          __builtin_memcpy(&codes, values[p], 64);
-          // A panel's codes are a few kilobytes, too short a stream for the processor to run ahead of by
-          // itself: one row of INT4 reads 10 to 20 % faster for it. Past the end it does no harm.
-          if constexpr (MR == 1) __builtin_prefetch(values[p] + 1536);
-          values[p] += 64;
+          __builtin_memcpy(&codes, walk.at + p * 64, 64);
+          if constexpr (MR == 1) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
           for (int r = 0; r < MR; ++r)
             sum[r][p] = Format::Dot(sum[r][p], codes, static_cast<const uint32_t*>(rows[r]) + k / 4);
         }
       }
       for (int p = 0; p < NP; ++p) {
-        const F32x16 scale = GroupScales(w, panel + p, g);
+        if constexpr (MR == 1) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
+        const F32x16 scale = walk.Scales(w, p);
         for (int r = 0; r < MR; ++r) {
           const char* aux = static_cast<const char*>(rows[r]) + own;
           const float row_scale = reinterpret_cast<const float*>(aux)[g];
@@ -145,6 +143,7 @@ struct IntDot {
           total[r][p] = Fma(ToF32(sum[r][p] - Format::kOffset * row_sum), scale * Set1(row_scale), total[r][p]);
         }
       }
+      walk.SkipScales();
     }
     for (int r = 0; r < MR; ++r)
       for (int p = 0; p < NP; ++p) StoreOutputs(w, total[r][p], panel + p, y[r]);
