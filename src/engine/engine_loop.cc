@@ -7,7 +7,7 @@
 namespace hadal {
 namespace {
 
-// Of constraints, on each thread in each step: 10 to 20 ms at most. A mask that takes longer comes a step or more
+// Of constraints, on each thread in each step: 4 to 10 ms. A mask that takes longer comes a step or more
 // later, so that nobody waits for another's grammar.
 constexpr int64_t kMaskWork = 2'000'000;
 

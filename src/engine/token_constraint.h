@@ -13,7 +13,7 @@ namespace hadal {
 class TokenConstraint {
  public:
   virtual ~TokenConstraint() = default;
-  /// Works on what may come next, for about `work` steps at most (5 to 10 ns each), which it takes from `work`. True
+  /// Works on what may come next, for about `work` steps at most (2 to 5 ns each), which it takes from `work`. True
   /// once Allowed() is there without more work, or MustEnd() holds; false if it takes more: call it again. An error:
   /// no token may come. However the work is cut, the outcome is the same. Without an override: there is none.
   virtual Result<bool> Prepare(int64_t& /*work*/) { return true; }

@@ -17,7 +17,7 @@ inline constexpr int kMaxStackDepth = 1024;
 // need more can't be taken: the grammar is ambiguous beyond use.
 inline constexpr size_t kMaxThreads = 4096;
 inline constexpr int64_t kMaxStepWork = 100'000;
-// Bytes of states, and steps of work (5 to 10 ns each), between two calls of Compact: what one mask may cost.
+// Bytes of states, and steps of work (2 to 5 ns each), between two calls of Compact: what one mask may cost.
 inline constexpr size_t kMaxStateBytes = size_t{1} << 20;
 inline constexpr int64_t kMaxWork = 4'000'000;
 

@@ -36,9 +36,10 @@ class Digits {
   /// Without sign; 0 <= low <= high.
   ExprId Magnitude(int64_t low, int64_t high) {
     std::vector<ExprId> ways;
-    for (int64_t first = 0, last = 9; first <= high; first = last + 1, last = last * 10 + 9) {
+    for (int64_t first = 0, last = 9;; first = last + 1, last = last * 10 + 9) {
       const int64_t a = std::max(first, low), b = std::min(last, high);
       if (a <= b) ways.push_back(SameLength(fmt::format("{}", a), fmt::format("{}", b)));
+      if (last >= high) break;  // one more digit may be more than an int64 holds
     }
     return grammar_.Choice(std::move(ways));
   }
