@@ -43,8 +43,10 @@ std::vector<MicroBatch> RandomBatches(const BenchTrainOptions& o, int64_t vocab,
   std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < o.accumulation_steps; ++i) {
     for (int64_t t = 0; t < rows; ++t) {
-      const auto words = PhiloxAt(o.seed, static_cast<uint64_t>(step * o.accumulation_steps + i), static_cast<uint64_t>(t));
-      tokens[static_cast<size_t>(t)] = static_cast<int32_t>(UnitDouble(words[0], words[1]) * static_cast<double>(vocab));
+      const auto words =
+          PhiloxAt(o.seed, static_cast<uint64_t>(step * o.accumulation_steps + i), static_cast<uint64_t>(t));
+      tokens[static_cast<size_t>(t)] =
+          static_cast<int32_t>(UnitDouble(words[0], words[1]) * static_cast<double>(vocab));
     }
     batches.push_back(MakeMicroBatch(tokens, starts, learn, o.sequence_length));
   }
@@ -68,9 +70,10 @@ Status Check(const BenchTrainOptions& o, const ModelConfig& config) {
 Status CheckMemory(const std::string& shape, uint64_t planned) {
   const uint64_t available = AvailableMemoryBytes();
   if (planned <= available) return {};
-  return ResourceExhausted("training {} takes {:.2f} GB, and {:.2f} GB are available; lower --sequence-length or "
-                           "--micro-batch-size, or choose a smaller --shape",
-                           shape, static_cast<double>(planned) / 1e9, static_cast<double>(available) / 1e9);
+  return ResourceExhausted(
+      "training {} takes {:.2f} GB, and {:.2f} GB are available; lower --sequence-length or "
+      "--micro-batch-size, or choose a smaller --shape",
+      shape, static_cast<double>(planned) / 1e9, static_cast<double>(available) / 1e9);
 }
 
 /// Medians part by part.
@@ -124,10 +127,16 @@ Result<BenchTrainReport> BenchTrain(const BenchTrainOptions& o) {
   ASSIGN_OR_RETURN(const ModelConfig config, BenchShape(o.shape));
   RETURN_IF_ERROR(Check(o, config));
   const ParameterCounts counts = CountParameters(config);
-  BenchTrainReport report{.date = UtcNow(), .shape = o.shape, .processor = ProcessorName(), .isa = std::string(IsaName(BestIsa())),
-                          .precision = PrecisionName(o.compute), .threads = o.threads,
-                          .parameters = counts.main + counts.mtp, .active_parameters = counts.active_without_embedding,
-                          .sequence_length = o.sequence_length, .micro_batch_size = o.micro_batch_size,
+  BenchTrainReport report{.date = UtcNow(),
+                          .shape = o.shape,
+                          .processor = ProcessorName(),
+                          .isa = std::string(IsaName(BestIsa())),
+                          .precision = PrecisionName(o.compute),
+                          .threads = o.threads,
+                          .parameters = counts.main + counts.mtp,
+                          .active_parameters = counts.active_without_embedding,
+                          .sequence_length = o.sequence_length,
+                          .micro_batch_size = o.micro_batch_size,
                           .accumulation_steps = o.accumulation_steps};
   TrainerOptions training;
   training.sequence_length = o.sequence_length;

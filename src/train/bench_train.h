@@ -13,8 +13,8 @@
 
 namespace hadal::train {
 
-/// "train-20m": V3 in miniature, 21 M parameters: hidden 512, a dense layer and five of 16 experts, 4 to a token; and
-/// the names that hadal synth knows. kNotFound as NamedShape.
+/// "train-20m": V3 in miniature, 21 M parameters: hidden 512, a dense layer and five of 16 experts, 4 to a
+/// token; and the names that hadal synth knows. kNotFound as NamedShape.
 Result<ModelConfig> BenchShape(std::string_view name);
 
 struct BenchTrainOptions {
@@ -48,15 +48,15 @@ struct BenchTrainReport {
   double loss = 0;           // of the last step: that it trained at all
 };
 
-/// Steps of one rank on random tokens, each sequence one document: forward, backward and update; the first is not
-/// timed. kInvalidArgument: a number out of range; kResourceExhausted: it does not fit the memory; kCancelled: progress
-/// said so.
+/// Steps of one rank on random tokens, each sequence one document: forward, backward and update; the first is
+/// not timed. kInvalidArgument: a number out of range; kResourceExhausted: it does not fit the memory;
+/// kCancelled: progress said so.
 Result<BenchTrainReport> BenchTrain(const BenchTrainOptions& options);
 
-/// One JSON object: date, shape, processor, isa, precision, threads, parameters, active_parameters, sequence_length,
-/// micro_batch_size, accumulation_steps, step_seconds {min, median, max}, tokens_per_second {the same},
-/// operations_per_step, limits {f32_gflops, bf16_gflops, samples [{the same two}]}, limit, share, parts {name: seconds},
-/// planned_bytes, peak_rss_bytes, loss.
+/// One JSON object: date, shape, processor, isa, precision, threads, parameters, active_parameters,
+/// sequence_length, micro_batch_size, accumulation_steps, step_seconds {min, median, max}, tokens_per_second
+/// {the same}, operations_per_step, limits {f32_gflops, bf16_gflops, samples [{the same two}]}, limit, share,
+/// parts {name: seconds}, planned_bytes, peak_rss_bytes, loss.
 std::string BenchTrainJson(const BenchTrainReport& report);
 /// The same as a table of at most 100 columns.
 std::string BenchTrainTable(const BenchTrainReport& report);

@@ -10,7 +10,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json LimitsJson(const MachineLimits& l) { return {{"f32_gflops", l.f32_gflops}, {"bf16_gflops", l.bf16_gflops}}; }
+Json LimitsJson(const MachineLimits& l) {
+  return {{"f32_gflops", l.f32_gflops}, {"bf16_gflops", l.bf16_gflops}};
+}
 
 Json SpreadJson(const Spread& s) { return {{"min", s.min}, {"median", s.median}, {"max", s.max}}; }
 
@@ -48,15 +50,19 @@ std::string BenchTrainJson(const BenchTrainReport& r) {
 std::string BenchTrainTable(const BenchTrainReport& r) {
   const auto mega = [](int64_t n) { return static_cast<double>(n) / 1e6; };
   const auto giga = [](auto n) { return static_cast<double>(n) / 1e9; };
-  std::string text = fmt::format("{}: {:.1f} M parameters, {:.1f} M active for a token\n{}, {} kernels, {} threads, {}\n",
-                                 r.shape, mega(r.parameters), mega(r.active_parameters), r.processor, r.isa, r.threads,
-                                 r.date);
-  text += fmt::format("{} products, {} sequences of {} tokens x {} in a step; planned {:.2f} GB, peak {:.2f} GB\n\n",
-                      r.precision, r.micro_batch_size, r.sequence_length, r.accumulation_steps, giga(r.planned_bytes),
-                      giga(r.peak_rss_bytes));
-  const auto row = [&](const char* what, const std::string& value) { text += fmt::format("{:<16} {}\n", what, value); };
+  std::string text = fmt::format(
+      "{}: {:.1f} M parameters, {:.1f} M active for a token\n{}, {} kernels, {} threads, {}\n", r.shape,
+      mega(r.parameters), mega(r.active_parameters), r.processor, r.isa, r.threads, r.date);
+  text += fmt::format(
+      "{} products, {} sequences of {} tokens x {} in a step; planned {:.2f} GB, peak {:.2f} GB\n\n",
+      r.precision, r.micro_batch_size, r.sequence_length, r.accumulation_steps, giga(r.planned_bytes),
+      giga(r.peak_rss_bytes));
+  const auto row = [&](const char* what, const std::string& value) {
+    text += fmt::format("{:<16} {}\n", what, value);
+  };
   const auto spread = [](const Spread& s, double unit, int digits) {
-    return fmt::format("{:.{}f} ({:.{}f}-{:.{}f})", s.median * unit, digits, s.min * unit, digits, s.max * unit, digits);
+    return fmt::format("{:.{}f} ({:.{}f}-{:.{}f})", s.median * unit, digits, s.min * unit, digits,
+                       s.max * unit, digits);
   };
   row("tokens/s", spread(r.tokens_per_second, 1, 0));
   row("ms a step", spread(r.seconds, 1e3, 1));
@@ -66,9 +72,11 @@ std::string BenchTrainTable(const BenchTrainReport& r) {
   for (const double seconds : r.parts) sum += seconds;
   text += fmt::format("\n{:<16} {:>8} {:>7}\n", "part", "ms", "share");
   for (size_t p = r.parts.size(); p-- > 0;)
-    text += fmt::format("{:<16} {:>8.1f} {:>5.1f} %\n", kPartNames[p], 1e3 * r.parts[p], 100 * r.parts[p] / sum);
-  text += fmt::format("\nMedian (min-max). A step is forward, backward and update; experts are router, routed and shared\n"
-                      "ones, head is its product with the loss, linears are those of attention and dense networks.\n\n");
+    text +=
+        fmt::format("{:<16} {:>8.1f} {:>5.1f} %\n", kPartNames[p], 1e3 * r.parts[p], 100 * r.parts[p] / sum);
+  text += fmt::format(
+      "\nMedian (min-max). A step is forward, backward and update; experts are router, routed and shared\n"
+      "ones, head is its product with the loss, linears are those of attention and dense networks.\n\n");
   text += fmt::format("{:<16} {:>12} {:>12}\n", "limits", "f32 GFLOP/s", "bf16 GFLOP/s");
   const char* const when[] = {"before", "after"};
   for (size_t i = 0; i < r.limit_samples.size(); ++i)

@@ -8,7 +8,8 @@ namespace hadal::train {
 namespace {
 
 // How descriptions begin; Report tells one kind from the other by it.
-constexpr std::string_view kValue = "'", kGradient = "the gradient of '", kParameterGradient = "the gradient of the parameter ";
+constexpr std::string_view kValue = "'", kGradient = "the gradient of '",
+                           kParameterGradient = "the gradient of the parameter ";
 constexpr size_t kLength = 256;  // of a description on its way to the other ranks
 
 template <typename T>
@@ -19,11 +20,14 @@ int64_t FirstBad(View<const T> x) {
   return -1;
 }
 
-bool IsGradient(std::string_view text) { return text.starts_with(kGradient) || text.starts_with(kParameterGradient); }
+bool IsGradient(std::string_view text) {
+  return text.starts_with(kGradient) || text.starts_with(kParameterGradient);
+}
 
 /// What came from a neighbour, who saw where it was made.
 bool CameFromElsewhere(std::string_view text) {
-  return text.starts_with("'input from the stage before'") || text.starts_with("the gradient of 'output to the stage after'");
+  return text.starts_with("'input from the stage before'") ||
+         text.starts_with("the gradient of 'output to the stage after'");
 }
 
 }  // namespace
@@ -52,7 +56,8 @@ template <typename T>
 void FiniteProbe<T>::SeeParameters(const ShardSet<T>& params) {
   for (size_t i = 0; i < params.shards().size() && found_.empty(); ++i) {
     const int64_t at = FirstBad(View<const T>(params.parameter(i).value));
-    if (at >= 0) found_ = fmt::format("the parameter {} (element {} of this rank's part)", params.shards()[i].name, at);
+    if (at >= 0)
+      found_ = fmt::format("the parameter {} (element {} of this rank's part)", params.shards()[i].name, at);
   }
 }
 
@@ -61,7 +66,8 @@ void FiniteProbe<T>::SeeGradients(const ShardSet<T>& params) {
   for (size_t i = 0; i < params.shards().size() && found_.empty(); ++i) {
     const int64_t at = FirstBad(View<const T>(params.parameter(i).grad));
     if (at >= 0)
-      found_ = fmt::format("{}{} (element {} of this rank's part)", kParameterGradient, params.shards()[i].name, at);
+      found_ = fmt::format("{}{} (element {} of this rank's part)", kParameterGradient,
+                           params.shards()[i].name, at);
   }
 }
 
@@ -71,8 +77,8 @@ Status FiniteProbe<T>::Report(const ProcessMesh& mesh, int64_t step, std::string
   mine.resize(kLength, '\0');
   const int ranks = mesh.world().size();
   std::string all(kLength * static_cast<size_t>(ranks), '\0');
-  RETURN_IF_ERROR(mesh.world().AllGather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)),
-                                         "what was no number"));
+  RETURN_IF_ERROR(mesh.world().AllGather(std::as_bytes(std::span(mine)),
+                                         std::as_writable_bytes(std::span(all)), "what was no number"));
   // Ranks are in order of stages: values go up, and gradients, which come after all values, down.
   int first = -1;
   std::string found;
@@ -84,12 +90,14 @@ Status FiniteProbe<T>::Report(const ProcessMesh& mesh, int64_t step, std::string
     found = text;
   }
   if (first < 0)
-    return DataLoss("step {}: {} is not finite, although every value and gradient on each rank is: their sum is too "
-                    "large; lower the learning rate, or resume from a checkpoint before this step",
-                    step, what);
-  return DataLoss("step {}: {} is not finite; the first value that is no number was in {}, on rank {}; look at the data "
-                  "of this step, lower the learning rate, or resume from a checkpoint before it",
-                  step, what, found, first);
+    return DataLoss(
+        "step {}: {} is not finite, although every value and gradient on each rank is: their sum is too "
+        "large; lower the learning rate, or resume from a checkpoint before this step",
+        step, what);
+  return DataLoss(
+      "step {}: {} is not finite; the first value that is no number was in {}, on rank {}; look at the data "
+      "of this step, lower the learning rate, or resume from a checkpoint before it",
+      step, what, found, first);
 }
 
 template class FiniteProbe<float>;

@@ -19,8 +19,8 @@ class FiniteProbe final : public Probe<T> {
   /// The parameters' gradients, summed over a rank's micro-batches.
   void SeeGradients(const ShardSet<T>& params);
 
-  /// kDataLoss: `what` ("the loss") of this step is no number, and what the first rank saw on the way: of values the
-  /// earliest stage, of gradients the last. All ranks get the same. Always an error.
+  /// kDataLoss: `what` ("the loss") of this step is no number, and what the first rank saw on the way: of
+  /// values the earliest stage, of gradients the last. All ranks get the same. Always an error.
   Status Report(const ProcessMesh& mesh, int64_t step, std::string_view what) const;
 
  private:

@@ -14,9 +14,10 @@ constexpr int64_t CompressedWords(GradientCompression format, int64_t count) {
   return count + (format == GradientCompression::kFP16 ? 1 : 0);
 }
 
-/// A block x, rounded, into CompressedWords(x.size()) words. BF16 has the range of a float. FP16 has not: a block is
-/// multiplied by the power of two that brings its largest number between 2^14 and 2^15, so that nothing finite becomes
-/// infinite, and small gradients do not vanish beside 65504. A number that is not finite stays so.
+/// A block x, rounded, into CompressedWords(x.size()) words. BF16 has the range of a float. FP16 has not: a
+/// block is multiplied by the power of two that brings its largest number between 2^14 and 2^15, so that
+/// nothing finite becomes infinite, and small gradients do not vanish beside 65504. A number that is not
+/// finite stays so.
 template <typename T>
 void Compress(GradientCompression format, std::span<const T> x, uint16_t* words);
 

@@ -12,7 +12,8 @@ namespace {
 /// What a block becomes on the other side.
 template <typename T>
 std::vector<T> There(GradientCompression format, const std::vector<T>& x) {
-  std::vector<uint16_t> words(static_cast<size_t>(CompressedWords(format, static_cast<int64_t>(x.size()))), 0x7fff);
+  std::vector<uint16_t> words(static_cast<size_t>(CompressedWords(format, static_cast<int64_t>(x.size()))),
+                              0x7fff);
   Compress<T>(format, x, words.data());
   std::vector<T> sum(x.size());
   AddCompressed<T>(format, words.data(), sum);
@@ -25,7 +26,8 @@ void ExpectKept(GradientCompression format, T scale, double bound) {
   const std::vector<T> x = {scale, -scale / 3, scale / 1000, T{0}, scale / 70000, -scale};
   const std::vector<T> got = There(format, x);
   for (size_t i = 0; i < x.size(); ++i)
-    EXPECT_NEAR(static_cast<double>(got[i]), static_cast<double>(x[i]), std::abs(static_cast<double>(x[i])) * bound)
+    EXPECT_NEAR(static_cast<double>(got[i]), static_cast<double>(x[i]),
+                std::abs(static_cast<double>(x[i])) * bound)
         << "element " << i << " of the scale " << static_cast<double>(scale);
 }
 
@@ -34,11 +36,13 @@ TEST(GradientCompression, KeepsNumbersOfAnySize) {
     ExpectKept<float>(GradientCompression::kFP16, scale, 0x1p-11);
     ExpectKept<float>(GradientCompression::kBF16, scale, 0x1p-8);
   }
-  for (const double scale : {1e-250, 1e-3, 1e5, 1e300}) ExpectKept<double>(GradientCompression::kFP16, scale, 0x1p-11);
+  for (const double scale : {1e-250, 1e-3, 1e5, 1e300})
+    ExpectKept<double>(GradientCompression::kFP16, scale, 0x1p-11);
 }
 
 TEST(GradientCompression, WhatIsFiniteStaysFiniteAndWhatIsNotIsSeen) {
-  constexpr float kMost = std::numeric_limits<float>::max(), kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kMost = std::numeric_limits<float>::max(),
+                  kInfinity = std::numeric_limits<float>::infinity();
   for (const float value : There<float>(GradientCompression::kFP16, {kMost, -kMost, 65504, 0}))
     EXPECT_TRUE(std::isfinite(value));
   const std::vector<float> got = There<float>(GradientCompression::kFP16, {kInfinity, 1.5f, NAN, -kInfinity});
@@ -47,7 +51,8 @@ TEST(GradientCompression, WhatIsFiniteStaysFiniteAndWhatIsNotIsSeen) {
   EXPECT_TRUE(std::isnan(got[2]));
   EXPECT_EQ(got[3], -kInfinity);
   EXPECT_EQ(There<float>(GradientCompression::kFP16, {0, -0.0f}), (std::vector<float>{0, 0}));
-  EXPECT_EQ(There<double>(GradientCompression::kFP16, {5e-324})[0], 0) << "2^-1074 is below what a block can hold";
+  EXPECT_EQ(There<double>(GradientCompression::kFP16, {5e-324})[0], 0)
+      << "2^-1074 is below what a block can hold";
 }
 
 TEST(GradientCompression, AddsToWhatIsThere) {

@@ -33,15 +33,29 @@ bool RowsAreSplit(const Shard& w) { return w.rows < w.full_rows; }
 bool ColumnsAreSplit(const Shard& w) { return w.cols < w.full_cols; }
 
 Shard FactorA(const Shard& w, const LoraOptions& o, const ProcessMesh& mesh) {
-  Shard a{.name = LoraFactorName(w.name, 'A'), .kind = TensorKind::kLinear, .full_rows = o.rank, .full_cols = w.full_cols,
-          .row = 0, .rows = o.rank, .col = w.col, .cols = w.cols, .expert = w.expert};
+  Shard a{.name = LoraFactorName(w.name, 'A'),
+          .kind = TensorKind::kLinear,
+          .full_rows = o.rank,
+          .full_cols = w.full_cols,
+          .row = 0,
+          .rows = o.rank,
+          .col = w.col,
+          .cols = w.cols,
+          .expert = w.expert};
   a.replicated = mesh.shape().tensor > 1 && !ColumnsAreSplit(w);
   return a;
 }
 
 Shard FactorB(const Shard& w, const LoraOptions& o, const ProcessMesh& mesh) {
-  Shard b{.name = LoraFactorName(w.name, 'B'), .kind = TensorKind::kLinear, .full_rows = w.full_rows, .full_cols = o.rank,
-          .row = w.row, .rows = w.rows, .col = 0, .cols = o.rank, .expert = w.expert};
+  Shard b{.name = LoraFactorName(w.name, 'B'),
+          .kind = TensorKind::kLinear,
+          .full_rows = w.full_rows,
+          .full_cols = o.rank,
+          .row = w.row,
+          .rows = w.rows,
+          .col = 0,
+          .cols = o.rank,
+          .expert = w.expert};
   b.replicated = mesh.shape().tensor > 1 && !RowsAreSplit(w);
   return b;
 }
@@ -54,8 +68,8 @@ std::string LoraOptions::Text() const {
 
 Result<std::vector<TensorSpec>> LoraTargets(const ModelConfig& config, const LoraOptions& o) {
   if (o.rank < 1 || o.rank > kMaxRank || !std::isfinite(o.alpha) || o.alpha == 0)
-    return InvalidArgument("adapters of rank {} and alpha {}; expected 1 to {}, and an alpha that is not 0", o.rank,
-                           o.alpha, kMaxRank);
+    return InvalidArgument("adapters of rank {} and alpha {}; expected 1 to {}, and an alpha that is not 0",
+                           o.rank, o.alpha, kMaxRank);
   const bool attention = o.targets == "attention", all = o.targets == "all";
   const std::vector<std::string> tails = SplitAtCommas(o.targets);
   std::vector<bool> used(tails.size());
@@ -70,13 +84,15 @@ Result<std::vector<TensorSpec>> LoraTargets(const ModelConfig& config, const Lor
   if (attention || all) return targets;
   for (size_t i = 0; i < tails.size(); ++i)
     if (!used[i])
-      return InvalidArgument("lora_targets has '{}', which ends no name of a Linear of the model; expected attention, all, "
-                             "or names like o_proj,mlp.down_proj", tails[i]);
+      return InvalidArgument(
+          "lora_targets has '{}', which ends no name of a Linear of the model; expected attention, all, "
+          "or names like o_proj,mlp.down_proj",
+          tails[i]);
   return targets;
 }
 
-Result<LoraPlan> LoraPlan::Of(const ModelConfig& config, const std::vector<Shard>& shards, const ProcessMesh& mesh,
-                              const LoraOptions& options) {
+Result<LoraPlan> LoraPlan::Of(const ModelConfig& config, const std::vector<Shard>& shards,
+                              const ProcessMesh& mesh, const LoraOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<TensorSpec> specs, LoraTargets(config, options));
   std::unordered_set<std::string> names;
   for (const TensorSpec& spec : specs) names.insert(spec.name);
@@ -102,9 +118,13 @@ Result<LoraPlan> LoraPlan::Of(const ModelConfig& config, const std::vector<Shard
 }
 
 template <typename T>
-Lora<T>::Lora(LoraPlan plan, ShardSet<T> factors, Buffer<T> base, ParameterSet<T>& params, const ProcessMesh& mesh,
-              const LoraOptions& options)
-    : plan_(std::move(plan)), factors_(std::move(factors)), base_(std::move(base)), params_(params), mesh_(mesh),
+Lora<T>::Lora(LoraPlan plan, ShardSet<T> factors, Buffer<T> base, ParameterSet<T>& params,
+              const ProcessMesh& mesh, const LoraOptions& options)
+    : plan_(std::move(plan)),
+      factors_(std::move(factors)),
+      base_(std::move(base)),
+      params_(params),
+      mesh_(mesh),
       options_(options) {
   for (const LoraPlan::Target& target : plan_.targets) {
     const Parameter<T> &w = params_.parameter(target.weight), &a = factors_.parameter(target.a),
@@ -120,7 +140,8 @@ Result<std::unique_ptr<Lora<T>>> Lora<T>::Create(const ModelConfig& config, Para
   ASSIGN_OR_RETURN(LoraPlan plan, LoraPlan::Of(config, params.shards(), mesh, options));
   ASSIGN_OR_RETURN(ShardSet<T> factors, ShardSet<T>::Create(plan.factors, mesh));
   ASSIGN_OR_RETURN(Buffer<T> base, Buffer<T>::Allocate(plan.base_elements, "weights under adapters"));
-  return std::unique_ptr<Lora>(new Lora(std::move(plan), std::move(factors), std::move(base), params, mesh, options));
+  return std::unique_ptr<Lora>(
+      new Lora(std::move(plan), std::move(factors), std::move(base), params, mesh, options));
 }
 
 template <typename T>

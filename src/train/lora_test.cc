@@ -27,7 +27,8 @@ TrainerOptions LoraTraining(Compute compute, const std::string& targets) {
 std::vector<MicroBatch> Batches(const ModelConfig& c, const TrainerOptions& o, int64_t step) {
   std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < o.accumulation_steps; ++i)
-    batches.push_back(RandomBatch(c, o.micro_batch_size, o.sequence_length, 3, static_cast<uint64_t>(step * 100 + i)));
+    batches.push_back(
+        RandomBatch(c, o.micro_batch_size, o.sequence_length, 3, static_cast<uint64_t>(step * 100 + i)));
   return batches;
 }
 
@@ -70,13 +71,17 @@ void Randomize(ShardSet<T>& factors) {
 
 TEST(Lora, TargetsAreNamedOrRefused) {
   const ModelConfig c = SmallConfig();
-  const auto names = [&](const std::string& targets) { return TargetNames(c, {.rank = 2, .targets = targets}); };
+  const auto names = [&](const std::string& targets) {
+    return TargetNames(c, {.rank = 2, .targets = targets});
+  };
   EXPECT_EQ(names("attention").size(), 4u * 5);  // three layers and one that predicts, of five projections
   EXPECT_EQ(names("o_proj").size(), 4u);
-  EXPECT_EQ(names("layers.1.self_attn.o_proj"), std::set<std::string>{"model.layers.1.self_attn.o_proj.weight"});
+  EXPECT_EQ(names("layers.1.self_attn.o_proj"),
+            std::set<std::string>{"model.layers.1.self_attn.o_proj.weight"});
   EXPECT_EQ(names("shared_experts.up_proj,mlp.up_proj").size(), 3u + 1);
   EXPECT_EQ(names("all").size(), 4u * 5 + 3 + 3 * 3 * (8 + 1));
-  for (const char* bad : {"", "oproj", "_proj", "o_proj,", "lm_head", "gate", "embed_tokens", "attention,all"}) {
+  for (const char* bad :
+       {"", "oproj", "_proj", "o_proj,", "lm_head", "gate", "embed_tokens", "attention,all"}) {
     const auto refused = LoraTargets(c, {.rank = 2, .targets = bad});
     ASSERT_FALSE(refused) << bad;
     EXPECT_NE(refused.error().message.find("ends no name of a Linear"), std::string::npos);
@@ -107,7 +112,8 @@ TEST(Lora, WeightsAreTheBasePlusTheProductOfTheFactors) {
       for (int64_t k = 0; k < w.cols; ++k) {
         double expected = before.at(s.name)[static_cast<size_t>(r * w.cols + k)];
         for (int64_t j = 0; j < 3 && a != factors.end(); ++j)
-          expected += 2 * b->second[static_cast<size_t>(r * 3 + j)] * a->second[static_cast<size_t>(j * w.cols + k)];
+          expected +=
+              2 * b->second[static_cast<size_t>(r * 3 + j)] * a->second[static_cast<size_t>(j * w.cols + k)];
         ASSERT_NEAR(w.at(r, k), expected, 1e-14) << s.name;
       }
     adapted += a != factors.end();
@@ -162,7 +168,8 @@ TEST(Lora, GradientsAreThoseOfCentralDifferences) {
 TEST(Lora, TrainingLowersTheLossAndChangesTheTargetsAlone) {
   const ModelConfig c = SmallConfig();
   for (const Compute compute : {Compute::kF32, Compute::kBF16, Compute::kF16}) {
-    TrainerOptions o = LoraTraining(compute, "o_proj,kv_b_proj,mlp.down_proj,shared_experts.down_proj,experts.3.up_proj");
+    TrainerOptions o =
+        LoraTraining(compute, "o_proj,kv_b_proj,mlp.down_proj,shared_experts.down_proj,experts.3.up_proj");
     o.rate.total_steps = 300;
     o.lora.rank = 8;
     o.lora.alpha = 32;
@@ -235,8 +242,11 @@ class LoraFolder : public testing::Test {
     Alone<float> alone(c, SmallOptions(Compute::kF32));
     CheckpointStore store(dir_ / "checkpoints-base", 1);
     EXPECT_TRUE(store.Save(*alone.trainer, ""));
-    EXPECT_TRUE(ExportModelFolder({.checkpoint = store.Newest().value(), .source = dir_ / "source", .out = dir_ / "base",
-                                   .progress = nullptr}, pool_));
+    EXPECT_TRUE(ExportModelFolder({.checkpoint = store.Newest().value(),
+                                   .source = dir_ / "source",
+                                   .out = dir_ / "base",
+                                   .progress = nullptr},
+                                  pool_));
     return dir_ / "base";
   }
 
@@ -268,7 +278,8 @@ TEST_F(LoraFolder, MergingTheExportedAdapterGivesTheWeightsThatWereTrained) {
   ASSERT_TRUE(LoadModelFolder(dir_ / "merged", *plain.trainer));
   auto trained = ValuesOf<float>(alone.trainer->params());
   for (const auto& [name, values] : ValuesOf<float>(plain.trainer->params()))
-    for (size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], RoundToBF16(trained[name][i])) << name << " " << i;
+    for (size_t i = 0; i < values.size(); ++i)
+      ASSERT_EQ(values[i], RoundToBF16(trained[name][i])) << name << " " << i;
   // What the adapted model says of a text is what the merged one says.
   const auto batches = Batches(c, o, 77);
   const double adapted_loss = alone.trainer->Evaluate(batches).value().loss;
@@ -285,7 +296,8 @@ TEST_F(LoraFolder, MergingTheExportedAdapterGivesTheWeightsThatWereTrained) {
   merge.out = dir_ / "wrong";
   const Status refused = Convert(merge, pool_);
   ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().message.find("was trained on another model"), std::string::npos) << refused.error().message;
+  EXPECT_NE(refused.error().message.find("was trained on another model"), std::string::npos)
+      << refused.error().message;
   EXPECT_FALSE(std::filesystem::exists(dir_ / "wrong"));
 }
 
@@ -299,14 +311,16 @@ TEST_F(LoraFolder, ACheckpointHoldsTheAdaptersAloneAndIsOfTheseAlone) {
   const Path step = store.Newest().value();
   const auto file = Checkpoint::OpenFile(step / "rank-00000.safetensors").value();
   EXPECT_EQ(file->tensors().size(), 4u * 2 * 3);
-  for (const TensorInfo& tensor : file->tensors()) EXPECT_NE(tensor.name.find(".o_proj.lora_"), std::string::npos);
+  for (const TensorInfo& tensor : file->tensors())
+    EXPECT_NE(tensor.name.find(".o_proj.lora_"), std::string::npos);
   TrainerOptions other = o;
   other.lora.alpha = 7;
   for (const TrainerOptions& wrong : {other, SmallOptions(Compute::kF32)}) {
     Alone<float> fresh(c, wrong);
     const auto loaded = CheckpointStore::Load(step, *fresh.trainer);
     ASSERT_FALSE(loaded);
-    EXPECT_NE(loaded.error().message.find("with adapters of rank 3, alpha 6, targets o_proj"), std::string::npos)
+    EXPECT_NE(loaded.error().message.find("with adapters of rank 3, alpha 6, targets o_proj"),
+              std::string::npos)
         << loaded.error().message;
   }
 }

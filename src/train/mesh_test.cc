@@ -1,4 +1,5 @@
-// A mesh of ranks trains what one rank trains: every factorisation of 8, within the gates of docs/numerics.md.
+// A mesh of ranks trains what one rank trains: every factorisation of 8, within the gates of
+// docs/numerics.md.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -46,8 +47,8 @@ Status Collect(const ShardSet<T>& set, std::map<std::string, std::vector<T>>& te
   return {};
 }
 
-/// Trains `steps` updates on the mesh; ranks are threads. Every rank writes its parts into the outcome's tensors, and
-/// parts that several have must be the same bits.
+/// Trains `steps` updates on the mesh; ranks are threads. Every rank writes its parts into the outcome's
+/// tensors, and parts that several have must be the same bits.
 template <typename T>
 Result<Outcome<T>> Train(const ModelConfig& c, const MeshShape& shape, TrainerOptions o, int64_t steps) {
   o.accumulation_steps = kMicroBatches / shape.data;
@@ -64,13 +65,15 @@ Result<Outcome<T>> Train(const ModelConfig& c, const MeshShape& shape, TrainerOp
     for (int64_t step = 0; step < steps; ++step) {
       std::vector<MicroBatch> batches;
       for (int64_t i = 0; i < o.accumulation_steps; ++i)
-        batches.push_back(RandomBatch(c, o.micro_batch_size, o.sequence_length, 5,
-                                      static_cast<uint64_t>(step * 100 + mesh->replica() * o.accumulation_steps + i)));
+        batches.push_back(
+            RandomBatch(c, o.micro_batch_size, o.sequence_length, 5,
+                        static_cast<uint64_t>(step * 100 + mesh->replica() * o.accumulation_steps + i)));
       ASSIGN_OR_RETURN(const StepReport report, trainer->Step(batches));
       if (world.rank() == 0) outcome.reports.push_back(report);
     }
     const std::lock_guard lock(mutex);
-    for (const ShardSet<T>* set : std::initializer_list<const ShardSet<T>*>{&trainer->params(), &trainer->trained()})
+    for (const ShardSet<T>* set :
+         std::initializer_list<const ShardSet<T>*>{&trainer->params(), &trainer->trained()})
       RETURN_IF_ERROR(Collect(*set, outcome.tensors));
     for (const auto& bias : trainer->params().biases()) outcome.biases[bias.layer] = bias.values;
     return {};
@@ -78,8 +81,9 @@ Result<Outcome<T>> Train(const ModelConfig& c, const MeshShape& shape, TrainerOp
   return outcome;
 }
 
-/// |a - b| / |a| of the worst tensor, in the Euclidean norm (AdamW divides small gradients by their own size, so that the
-/// rounding of one element may grow without bound); infinite where a value is missing or router biases differ.
+/// |a - b| / |a| of the worst tensor, in the Euclidean norm (AdamW divides small gradients by their own size,
+/// so that the rounding of one element may grow without bound); infinite where a value is missing or router
+/// biases differ.
 template <typename T>
 double Distance(const Outcome<T>& a, const Outcome<T>& b) {
   if (a.biases != b.biases) return INFINITY;
@@ -118,7 +122,9 @@ TEST_P(Mesh, TrainsInDoubleWhatOneRankTrains) {
   static const Outcome<double> alone = Train<double>(c, {}, o, 3).value();
   const MeshShape& shape = GetParam();
   o.schedule = shape.pipeline % 4 == 2 ? PipelineSchedule::kGPipe : PipelineSchedule::k1F1B;
-  o.checkpointing = shape.expert == 2 ? Checkpointing::kFull : shape.expert == 4 ? Checkpointing::kSelective : Checkpointing::kNone;
+  o.checkpointing = shape.expert == 2   ? Checkpointing::kFull
+                    : shape.expert == 4 ? Checkpointing::kSelective
+                                        : Checkpointing::kNone;
   const Result<Outcome<double>> run = Train<double>(c, shape, o, 3);
   ASSERT_TRUE(run) << run.error().message;
   EXPECT_LT(Distance(alone, *run), 1e-12);
@@ -134,17 +140,20 @@ TEST_P(Mesh, TrainsInDoubleWhatOneRankTrains) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(FactorisationsOf8, Mesh, testing::ValuesIn(FactorisationsOf8()), [](const auto& info) {
-  const MeshShape& s = info.param;
-  return fmt::format("tensor{}_pipeline{}_data{}_expert{}", s.tensor, s.pipeline, s.data, s.expert);
-});
+INSTANTIATE_TEST_SUITE_P(FactorisationsOf8, Mesh, testing::ValuesIn(FactorisationsOf8()),
+                         [](const auto& info) {
+                           const MeshShape& s = info.param;
+                           return fmt::format("tensor{}_pipeline{}_data{}_expert{}", s.tensor, s.pipeline,
+                                              s.data, s.expert);
+                         });
 
 TEST_P(Mesh, TrainsTheSameAdapters) {
   const ModelConfig c = EightWays();
   TrainerOptions o = SmallOptions(Compute::kF64);
   o.sequence_length = 9;
   o.micro_batch_size = 1;
-  // AdamW divides a gradient by its own size, so that one of nearly nothing may turn with a rounding; not with this.
+  // AdamW divides a gradient by its own size, so that one of nearly nothing may turn with a rounding; not
+  // with this.
   o.adam.epsilon = 1e-4;
   o.lora = {.rank = 3, .alpha = 6, .targets = "all", .seed = 4, .base = ""};
   static const Outcome<double> alone = Train<double>(c, {}, o, 3).value();

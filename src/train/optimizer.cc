@@ -36,18 +36,23 @@ uint64_t AdamW<T>::PlannedBytes(const std::vector<Shard>& shards, const ProcessM
   const int dense = mesh.data().size(), experts = mesh.expert_data().size(), ranks = std::max(dense, experts);
   const int64_t elements = PieceArrays(dense) * (GroupElements(shards, false, mesh) / dense) +
                            PieceArrays(experts) * (GroupElements(shards, true, mesh) / experts);
-  const int64_t block = compression == GradientCompression::kNone ? 0 : CompressedWords(compression, kWireElements);
-  return sizeof(T) * static_cast<uint64_t>(elements) + 2 * sizeof(uint16_t) * static_cast<uint64_t>(block * ranks);
+  const int64_t block =
+      compression == GradientCompression::kNone ? 0 : CompressedWords(compression, kWireElements);
+  return sizeof(T) * static_cast<uint64_t>(elements) +
+         2 * sizeof(uint16_t) * static_cast<uint64_t>(block * ranks);
 }
 
 template <typename T>
 Result<std::unique_ptr<AdamW<T>>> AdamW<T>::Create(ShardSet<T>& params, const ProcessMesh& mesh,
-                                                   const AdamWOptions& options, GradientCompression compression) {
+                                                   const AdamWOptions& options,
+                                                   GradientCompression compression) {
   if (!(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1))
-    return InvalidArgument("betas of AdamW are {} and {}, expected 0 to below 1", options.beta1, options.beta2);
+    return InvalidArgument("betas of AdamW are {} and {}, expected 0 to below 1", options.beta1,
+                           options.beta2);
   if (!(options.epsilon > 0) || !(options.weight_decay >= 0) || !(options.clip_norm >= 0))
-    return InvalidArgument("AdamW with epsilon {}, weight decay {} and clip norm {}; none may be negative, epsilon not 0",
-                           options.epsilon, options.weight_decay, options.clip_norm);
+    return InvalidArgument(
+        "AdamW with epsilon {}, weight decay {} and clip norm {}; none may be negative, epsilon not 0",
+        options.epsilon, options.weight_decay, options.clip_norm);
   std::unique_ptr<AdamW> made(new AdamW(params, mesh, options, compression));
   const int64_t dense = PieceSize<T>(params.dense()), experts = PieceSize<T>(params.experts());
   const int64_t dense_elements = PieceArrays(params.dense().replicas->size()) * dense;
@@ -69,7 +74,8 @@ Status AdamW<T>::Place(typename ShardSet<T>::Group group, bool experts, T* memor
   Piece& piece = experts ? experts_ : dense_;
   piece = {group, group.replicas->rank() * n, {memory, size}, {memory + n, size}};
   // One replica's gradients are their sum.
-  (experts ? expert_sum_ : dense_sum_) = group.replicas->size() > 1 ? std::span<T>(memory + 2 * n, size) : group.grads;
+  (experts ? expert_sum_ : dense_sum_) =
+      group.replicas->size() > 1 ? std::span<T>(memory + 2 * n, size) : group.grads;
   std::vector<Run>& runs = experts ? expert_runs_ : dense_runs_;
   int64_t at = 0;  // in the group
   for (const Shard& s : params_.shards()) {
@@ -79,7 +85,8 @@ Status AdamW<T>::Place(typename ShardSet<T>::Group group, bool experts, T* memor
     if (begin >= end) continue;
     const bool counts = !s.copy && (!s.replicated || mesh_.shard() == 0);
     for (int64_t run = begin; run < end; run += kRunElements)
-      runs.push_back({run - piece.first, std::min(kRunElements, end - run), s.kind != TensorKind::kNorm, counts});
+      runs.push_back(
+          {run - piece.first, std::min(kRunElements, end - run), s.kind != TensorKind::kNorm, counts});
   }
   return {};
 }
@@ -97,10 +104,11 @@ Status AdamW<T>::ReduceCompressed(ThreadPool& pool, Piece& piece, std::span<T> s
     const int64_t count = std::min(kWireElements, n - first), words = CompressedWords(compression_, count);
     std::ranges::fill(bytes, words * static_cast<int64_t>(sizeof(uint16_t)));
     pool.For(size, [&](int64_t r, int) {
-      Compress<T>(compression_, {piece.group.grads.data() + r * n + first, static_cast<size_t>(count)}, out + r * words);
+      Compress<T>(compression_, {piece.group.grads.data() + r * n + first, static_cast<size_t>(count)},
+                  out + r * words);
     });
-    RETURN_IF_ERROR(ranks.AllToAll(reinterpret_cast<const std::byte*>(out), bytes, reinterpret_cast<std::byte*>(in),
-                                   bytes, "compressed gradients"));
+    RETURN_IF_ERROR(ranks.AllToAll(reinterpret_cast<const std::byte*>(out), bytes,
+                                   reinterpret_cast<std::byte*>(in), bytes, "compressed gradients"));
     report.bytes_reduced += bytes[0] * (size - 1);
     const std::span<T> total = sum.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
     std::ranges::fill(total, T{});
@@ -125,7 +133,8 @@ template <typename T>
 double AdamW<T>::SumOfSquares(ThreadPool& pool, const std::vector<Run>& runs, std::span<const T> gradient) {
   pool.For(static_cast<int64_t>(runs.size()), [&](int64_t r, int) {
     const Run& run = runs[static_cast<size_t>(r)];
-    squares_[static_cast<size_t>(r)] = rows_.sum_squares(gradient.data() + run.first, run.counts ? run.count : 0);
+    squares_[static_cast<size_t>(r)] =
+        rows_.sum_squares(gradient.data() + run.first, run.counts ? run.count : 0);
   });
   double sum = 0;
   for (size_t r = 0; r < runs.size(); ++r) sum += squares_[r];
@@ -133,8 +142,8 @@ double AdamW<T>::SumOfSquares(ThreadPool& pool, const std::vector<Run>& runs, st
 }
 
 template <typename T>
-void AdamW<T>::UpdatePiece(ThreadPool& pool, Piece& piece, const std::vector<Run>& runs, std::span<const T> gradient,
-                           double rate, double factor) {
+void AdamW<T>::UpdatePiece(ThreadPool& pool, Piece& piece, const std::vector<Run>& runs,
+                           std::span<const T> gradient, double rate, double factor) {
   const auto n = static_cast<double>(steps_);
   const AdamWFactors<T> factors{.scale = static_cast<T>(factor),
                           .beta1 = static_cast<T>(options_.beta1),
@@ -148,8 +157,9 @@ void AdamW<T>::UpdatePiece(ThreadPool& pool, Piece& piece, const std::vector<Run
   decaying.keep = static_cast<T>(1 - rate * options_.weight_decay);
   pool.For(static_cast<int64_t>(runs.size()), [&](int64_t r, int) {
     const Run& run = runs[static_cast<size_t>(r)];
-    rows_.adamw(run.decays ? decaying : factors, gradient.data() + run.first, run.count, piece.m.data() + run.first,
-                piece.v.data() + run.first, piece.group.values.data() + piece.first + run.first);
+    rows_.adamw(run.decays ? decaying : factors, gradient.data() + run.first, run.count,
+                piece.m.data() + run.first, piece.v.data() + run.first,
+                piece.group.values.data() + piece.first + run.first);
   });
 }
 
@@ -171,8 +181,8 @@ Result<UpdateReport> AdamW<T>::Step(ThreadPool& pool, double learning_rate, doub
   UpdatePiece(pool, experts_, expert_runs_, expert_sum_, learning_rate, factor);
   for (Piece* piece : {&dense_, &experts_}) {
     const auto mine = piece->group.values.subspan(static_cast<size_t>(piece->first), piece->m.size());
-    RETURN_IF_ERROR(piece->group.replicas->AllGather(BytesOf(std::span<const T>(mine)), BytesOf(piece->group.values),
-                                                     "parameters"));
+    RETURN_IF_ERROR(piece->group.replicas->AllGather(BytesOf(std::span<const T>(mine)),
+                                                     BytesOf(piece->group.values), "parameters"));
   }
   return report;
 }

@@ -1,5 +1,6 @@
 // AdamW (arXiv 1711.05101) whose moments and work are shared out over data-parallel ranks (ZeRO stage 1,
-// arXiv 1910.02054): a rank sums its piece of the gradients, updates its piece of the parameters, and all get them.
+// arXiv 1910.02054): a rank sums its piece of the gradients, updates its piece of the parameters, and all get
+// them.
 #pragma once
 
 #include <memory>
@@ -35,7 +36,8 @@ class AdamW {
                                GradientCompression compression);
 
   /// One update with the gradients in `params`, each divided by `gradient_scale` (the loss scale). All ranks
-  /// call it together. After it every rank has the same parameters as its replicas, whatever the number of threads.
+  /// call it together. After it every rank has the same parameters as its replicas, whatever the number of
+  /// threads.
   Result<UpdateReport> Step(ThreadPool& pool, double learning_rate, double gradient_scale);
 
   int64_t steps() const { return steps_; }
@@ -58,7 +60,8 @@ class AdamW {
   };
   /// Long tensors are several runs, which threads share.
   static constexpr int64_t kRunElements = 1 << 15;
-  AdamW(ShardSet<T>& params, const ProcessMesh& mesh, const AdamWOptions& options, GradientCompression compression);
+  AdamW(ShardSet<T>& params, const ProcessMesh& mesh, const AdamWOptions& options,
+        GradientCompression compression);
   Status Place(typename ShardSet<T>::Group group, bool experts, T* memory);
   Status Reduce(ThreadPool& pool, Piece& piece, std::span<T> sum, UpdateReport& report);
   Status ReduceCompressed(ThreadPool& pool, Piece& piece, std::span<T> sum, UpdateReport& report);

@@ -42,7 +42,8 @@ double PlainSquares(const std::vector<T>& x) {
 
 template <typename T>
 void CheckKernels(Isa isa, int64_t width) {
-  SCOPED_TRACE(testing::Message() << IsaName(isa) << ", " << width << " elements of " << sizeof(T) << " bytes");
+  SCOPED_TRACE(testing::Message() << IsaName(isa) << ", " << width << " elements of " << sizeof(T)
+                                  << " bytes");
   const RowKernels<T>& rows = RowsOf<T>(CpuRows(isa));
   const AdamWFactors<T> f{.scale = T(0.37),
                           .beta1 = T(0.9),

@@ -41,7 +41,10 @@ class Expected {
     o.micro_batch_size = j["micro_batch_size"];
     o.accumulation_steps = j["accumulation_steps"];
     o.compute = compute;
-    o.adam = {.beta1 = j["beta1"], .beta2 = j["beta2"], .epsilon = j["epsilon"], .weight_decay = j["weight_decay"],
+    o.adam = {.beta1 = j["beta1"],
+              .beta2 = j["beta2"],
+              .epsilon = j["epsilon"],
+              .weight_decay = j["weight_decay"],
               .clip_norm = j["clip_norm"]};
     o.rate = {.peak = j["peak"], .final_share = j["final_share"], .warmup_steps = j["warmup_steps"],
               .total_steps = j["total_steps"]};
@@ -70,8 +73,9 @@ class Expected {
     std::vector<MicroBatch> batches;
     for (int64_t i = 0; i < o.accumulation_steps; ++i) {
       const double* at = all.data() + (step * o.accumulation_steps + i) * 3 * rows;
-      batches.push_back(MakeMicroBatch(std::vector<int32_t>(at, at + rows), std::vector<uint8_t>(at + rows, at + 2 * rows),
-                                       std::vector<uint8_t>(at + 2 * rows, at + 3 * rows), o.sequence_length));
+      batches.push_back(
+          MakeMicroBatch(std::vector<int32_t>(at, at + rows), std::vector<uint8_t>(at + rows, at + 2 * rows),
+                         std::vector<uint8_t>(at + 2 * rows, at + 3 * rows), o.sequence_length));
     }
     return batches;
   }
@@ -133,7 +137,8 @@ void Check(const std::string& name, Compute compute, Checkpointing mode, int thr
     ASSERT_EQ(static_cast<int64_t>(values.size()), params.shards()[i].elements()) << params.shards()[i].name;
     load(values, params.parameter(i).value.data);
   }
-  for (auto& bias : params.biases()) load(expected.Tensor(fmt::format("bias.{}", bias.layer)), bias.values.data());
+  for (auto& bias : params.biases())
+    load(expected.Tensor(fmt::format("bias.{}", bias.layer)), bias.values.data());
 
   // [updates, (main, prediction layer's, balance, norm of the gradient, learning rate)]
   const std::vector<double> losses = expected.Tensor("losses");
@@ -145,7 +150,8 @@ void Check(const std::string& name, Compute compute, Checkpointing mode, int thr
     for (int64_t i = 0; i < 5; ++i) {
       const double want = losses[static_cast<size_t>(step * 5 + i)];
       const double off = std::abs(got[i] - want) / (want == 0 ? 1 : want);
-      EXPECT_LE(off, bounds.losses) << "number " << i << " of update " << step << ": " << got[i] << " for " << want;
+      EXPECT_LE(off, bounds.losses) << "number " << i << " of update " << step << ": " << got[i] << " for "
+                                    << want;
       worst_loss = std::max(worst_loss, off);
     }
     for (size_t i = 0; step == 0 && i < params.shards().size(); ++i) {

@@ -5,10 +5,12 @@
 namespace hadal::train {
 
 int64_t PipelineSlots(PipelineSchedule schedule, int stages, int stage, int64_t micro_batches) {
-  return schedule == PipelineSchedule::kGPipe ? micro_batches : std::min<int64_t>(micro_batches, stages - stage);
+  return schedule == PipelineSchedule::kGPipe ? micro_batches
+                                              : std::min<int64_t>(micro_batches, stages - stage);
 }
 
-std::vector<PipelineAction> PlanPipeline(PipelineSchedule schedule, int stages, int stage, int64_t micro_batches) {
+std::vector<PipelineAction> PlanPipeline(PipelineSchedule schedule, int stages, int stage,
+                                         int64_t micro_batches) {
   const int64_t slots = PipelineSlots(schedule, stages, stage, micro_batches);
   std::vector<PipelineAction> plan;
   int64_t forward = 0, backward = 0;

@@ -19,9 +19,10 @@ struct PipelineAction {
   bool operator==(const PipelineAction&) const = default;
 };
 
-/// What `stage` of `stages` does with `micro_batches`. Every micro-batch goes forward once, and later backward once, in
-/// ascending order; a slot is free before it is used again.
-std::vector<PipelineAction> PlanPipeline(PipelineSchedule schedule, int stages, int stage, int64_t micro_batches);
+/// What `stage` of `stages` does with `micro_batches`. Every micro-batch goes forward once, and later
+/// backward once, in ascending order; a slot is free before it is used again.
+std::vector<PipelineAction> PlanPipeline(PipelineSchedule schedule, int stages, int stage,
+                                         int64_t micro_batches);
 /// Slots that the plan uses.
 int64_t PipelineSlots(PipelineSchedule schedule, int stages, int stage, int64_t micro_batches);
 /// Share of the time in which a stage waits: (stages - 1) / (micro_batches + stages - 1).

@@ -7,7 +7,8 @@
 namespace hadal::train {
 namespace {
 
-/// Runs all stages' plans against each other: an action runs when what it waits for is there. Returns whether all end.
+/// Runs all stages' plans against each other: an action runs when what it waits for is there. Returns whether
+/// all end.
 bool Completes(PipelineSchedule schedule, int stages, int64_t micro) {
   std::vector<std::vector<PipelineAction>> plans;
   for (int s = 0; s < stages; ++s) plans.push_back(PlanPipeline(schedule, stages, s, micro));

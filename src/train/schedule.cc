@@ -7,7 +7,8 @@
 namespace hadal::train {
 
 Status LearningRate::Check() const {
-  if (!(peak > 0) || !std::isfinite(peak)) return InvalidArgument("learning rate {}; it must be positive", peak);
+  if (!(peak > 0) || !std::isfinite(peak))
+    return InvalidArgument("learning rate {}; it must be positive", peak);
   if (!(final_share >= 0 && final_share <= 1))
     return InvalidArgument("the final share of the learning rate is {}, expected 0 to 1", final_share);
   if (warmup_steps < 0 || total_steps < 1 || warmup_steps > total_steps)
@@ -21,11 +22,13 @@ double LearningRate::At(int64_t step) const {
   const auto s = static_cast<double>(step), total = static_cast<double>(total_steps);
   if (step < warmup_steps) return peak * (s + 1) / static_cast<double>(warmup_steps);
   if (decay == Decay::kConstant) return peak;
-  const double from = decay == Decay::kWsd ? std::max(static_cast<double>(warmup_steps), total * (1 - wsd_decay_share))
-                                           : static_cast<double>(warmup_steps);
+  const double from = decay == Decay::kWsd
+                          ? std::max(static_cast<double>(warmup_steps), total * (1 - wsd_decay_share))
+                          : static_cast<double>(warmup_steps);
   if (s < from) return peak;
   const double progress = total > from ? std::min(1.0, (s - from) / (total - from)) : 1.0;
-  const double share = decay == Decay::kWsd ? 1 - progress : 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  const double share =
+      decay == Decay::kWsd ? 1 - progress : 0.5 * (1 + std::cos(std::numbers::pi * progress));
   return peak * (final_share + (1 - final_share) * share);
 }
 

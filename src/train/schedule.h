@@ -24,8 +24,8 @@ struct LearningRate {
   double At(int64_t step) const;
 };
 
-/// Dynamic loss scale of FP16 (arXiv 1710.03740): halved when a gradient overflows (that step is skipped), doubled after
-/// `patience` steps without.
+/// Dynamic loss scale of FP16 (arXiv 1710.03740): halved when a gradient overflows (that step is skipped),
+/// doubled after `patience` steps without.
 class LossScale {
  public:
   LossScale() = default;

@@ -18,8 +18,12 @@ TEST(LearningRate, WarmsUpAndFallsAsACosine) {
 }
 
 TEST(LearningRate, StaysUntilItDecaysUnderWsd) {
-  const LearningRate rate{
-      .peak = 1, .final_share = 0, .warmup_steps = 10, .total_steps = 100, .decay = Decay::kWsd, .wsd_decay_share = 0.2};
+  const LearningRate rate{.peak = 1,
+                          .final_share = 0,
+                          .warmup_steps = 10,
+                          .total_steps = 100,
+                          .decay = Decay::kWsd,
+                          .wsd_decay_share = 0.2};
   EXPECT_DOUBLE_EQ(rate.At(10), 1);
   EXPECT_DOUBLE_EQ(rate.At(80), 1);
   EXPECT_NEAR(rate.At(90), 0.5, 1e-12);

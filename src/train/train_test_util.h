@@ -35,9 +35,10 @@ inline ModelConfig SmallConfig() {
   return c;
 }
 
-/// `sequences` of `length` random tokens, each cut into documents of uneven lengths, some tokens not learnt. Batch
-/// `index` of one seed is always the same.
-inline MicroBatch RandomBatch(const ModelConfig& c, int64_t sequences, int64_t length, uint64_t seed, uint64_t index) {
+/// `sequences` of `length` random tokens, each cut into documents of uneven lengths, some tokens not learnt.
+/// Batch `index` of one seed is always the same.
+inline MicroBatch RandomBatch(const ModelConfig& c, int64_t sequences, int64_t length, uint64_t seed,
+                              uint64_t index) {
   std::vector<int32_t> tokens;
   std::vector<uint8_t> starts, learn;
   for (int64_t t = 0; t < sequences * length; ++t) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "base/cpu_info.h"
 #include "model/synth_weights.h"
@@ -31,35 +30,42 @@ StageLimits LimitsOf(const ProcessMesh& mesh, const TrainerOptions& o) {
           .checkpointing = o.checkpointing};
 }
 
-/// Linears as a synthesized model has them; embedding and head small, so that the first loss is that of a guess and
-/// words move apart quickly.
+/// Linears as a synthesized model has them; embedding and head small, so that the first loss is that of a
+/// guess and words move apart quickly.
 float InitialDeviation(const Shard& s, const ModelConfig& config) {
   if (s.kind == TensorKind::kEmbedding || s.kind == TensorKind::kHead) return 0.02f;
-  return DistributionOf({.name = s.name, .shape = {s.full_rows, s.full_cols}, .kind = s.kind, .copy_of = ""}, config)
+  return DistributionOf({.name = s.name, .shape = {s.full_rows, s.full_cols}, .kind = s.kind, .copy_of = ""},
+                        config)
       .deviation;
 }
 
-// Rows of a matrix product, counted by ints here and there.
-constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max();
+// Tokens of a micro-batch: far more than fit, and few enough that the plan's arithmetic neither wraps nor takes memory.
+constexpr int64_t kMostRows = int64_t{1} << 24;
 
 Status Check(const TrainerOptions& o) {
   if (o.sequence_length < 2 || o.micro_batch_size < 1 || o.accumulation_steps < 1)
-    return InvalidArgument("sequences of {} tokens, {} in a micro-batch, {} micro-batches in an update; a sequence needs "
-                           "2 tokens, the rest at least 1", o.sequence_length, o.micro_batch_size, o.accumulation_steps);
+    return InvalidArgument(
+        "sequences of {} tokens, {} in a micro-batch, {} micro-batches in an update; a sequence needs "
+        "2 tokens, the rest at least 1",
+        o.sequence_length, o.micro_batch_size, o.accumulation_steps);
   if (o.micro_batch_size > kMostRows / o.sequence_length || o.accumulation_steps > kMostRows)
-    return InvalidArgument("micro_batch_size {} x sequence_length {} tokens in {} micro-batches; a micro-batch has at most {} "
-                           "tokens, an update at most as many micro-batches", o.micro_batch_size, o.sequence_length,
-                           o.accumulation_steps, kMostRows);
+    return InvalidArgument(
+        "micro_batch_size {} x sequence_length {} tokens in {} micro-batches; a micro-batch has at most {} "
+        "tokens, an update at most as many micro-batches",
+        o.micro_batch_size, o.sequence_length, o.accumulation_steps, kMostRows);
   const AdamWOptions& a = o.adam;
   if (!(a.beta1 >= 0 && a.beta1 < 1) || !(a.beta2 >= 0 && a.beta2 < 1))
-    return InvalidArgument("beta1 {} and beta2 {}; each is at least 0 and below 1 (at 1 a moment would never take in a "
-                           "gradient)", a.beta1, a.beta2);
+    return InvalidArgument(
+        "beta1 {} and beta2 {}; each is at least 0 and below 1 (at 1 a moment would never take in a "
+        "gradient)",
+        a.beta1, a.beta2);
   if (!(a.epsilon > 0) || !(a.weight_decay >= 0) || !(a.clip_norm >= 0))
-    return InvalidArgument("epsilon {}, weight decay {} and clip norm {}; the first is above 0, none is negative", a.epsilon,
-                           a.weight_decay, a.clip_norm);
+    return InvalidArgument(
+        "epsilon {}, weight decay {} and clip norm {}; the first is above 0, none is negative", a.epsilon,
+        a.weight_decay, a.clip_norm);
   if (!(o.mtp_weight >= 0) || !(o.balance_weight >= 0) || !(o.bias_update >= 0))
-    return InvalidArgument("mtp weight {}, balance weight {} and bias update {}; none may be negative", o.mtp_weight,
-                           o.balance_weight, o.bias_update);
+    return InvalidArgument("mtp weight {}, balance weight {} and bias update {}; none may be negative",
+                           o.mtp_weight, o.balance_weight, o.bias_update);
   return o.rate.Check();
 }
 
@@ -104,7 +110,8 @@ Result<std::unique_ptr<Trainer<T>>> Trainer<T>::Create(const ModelConfig& config
   if (options.lora.on()) {
     ASSIGN_OR_RETURN(made->lora_, Lora<T>::Create(config, *made->params_, mesh, options.lora));
   }
-  ASSIGN_OR_RETURN(made->optimizer_, AdamW<T>::Create(made->trained(), mesh, options.adam, options.compression));
+  ASSIGN_OR_RETURN(made->optimizer_,
+                   AdamW<T>::Create(made->trained(), mesh, options.adam, options.compression));
   const Isa isa = BestIsa();
   ASSIGN_OR_RETURN(GemmContext gemm, GemmContext::Create(CpuGemm(isa), pool));
   made->gemm_.emplace(std::move(gemm));
@@ -116,7 +123,8 @@ Result<std::unique_ptr<Trainer<T>>> Trainer<T>::Create(const ModelConfig& config
                    Stage<T>::Create(made->config_, mesh, *made->params_, ops, LimitsOf(mesh, options)));
   ASSIGN_OR_RETURN(made->received_, Buffer<T>::Allocate(options.micro_batch_rows() * config.hidden_size,
                                                         "activations of the stage before"));
-  if (options.compute == Compute::kF16) made->scale_ = LossScale(options.initial_loss_scale, options.loss_scale_patience);
+  if (options.compute == Compute::kF16)
+    made->scale_ = LossScale(options.initial_loss_scale, options.loss_scale_patience);
   return made;
 }
 
@@ -156,13 +164,16 @@ Result<StepWeights> Trainer<T>::Weigh(std::span<const MicroBatch> batches, doubl
   }
   RETURN_IF_ERROR(mesh_.data().AllReduceSum(std::span(counts), "numbers of targets"));
   sequences_ = counts[2];
-  const auto per = [&](double weight, int64_t count) { return count > 0 ? scale * weight / static_cast<double>(count) : 0; };
+  const auto per = [&](double weight, int64_t count) {
+    return count > 0 ? scale * weight / static_cast<double>(count) : 0;
+  };
   return StepWeights{.loss = {.main = per(1, counts[0]), .mtp = per(options_.mtp_weight, counts[1])},
                      .balance = per(options_.balance_weight, counts[2])};
 }
 
 template <typename T>
-Status Trainer<T>::RunPipeline(std::span<const MicroBatch> batches, const StepWeights& weights, bool backward) {
+Status Trainer<T>::RunPipeline(std::span<const MicroBatch> batches, const StepWeights& weights,
+                               bool backward) {
   Communicator& stages = mesh_.pipeline();
   const int stage = mesh_.stage();
   const View<T> received = received_.view(options_.micro_batch_rows(), config_.hidden_size);
@@ -172,12 +183,14 @@ Status Trainer<T>::RunPipeline(std::span<const MicroBatch> batches, const StepWe
     const MicroBatch& batch = batches[static_cast<size_t>(action.micro_batch)];
     if (action.forward) {
       if (!mesh_.first_stage()) RETURN_IF_ERROR(stages.Receive(stage - 1, into, "activations"));
-      ASSIGN_OR_RETURN(const View<const T> out, stage_->Forward(action.slot, batch, received, weights, backward));
+      ASSIGN_OR_RETURN(const View<const T> out,
+                       stage_->Forward(action.slot, batch, received, weights, backward));
       if (!mesh_.last_stage()) RETURN_IF_ERROR(stages.Send(stage + 1, Bytes(out), "activations"));
     } else if (backward) {
       if (!mesh_.last_stage()) RETURN_IF_ERROR(stages.Receive(stage + 1, into, "gradients of activations"));
       ASSIGN_OR_RETURN(const View<const T> din, stage_->Backward(action.slot, batch, received, weights));
-      if (!mesh_.first_stage()) RETURN_IF_ERROR(stages.Send(stage - 1, Bytes(din), "gradients of activations"));
+      if (!mesh_.first_stage())
+        RETURN_IF_ERROR(stages.Send(stage - 1, Bytes(din), "gradients of activations"));
     }
   }
   return {};
@@ -191,7 +204,8 @@ Status Trainer<T>::GatherGradients() {
 /// The embedding's gradient is the sum of both ends' where both use it.
 template <typename T>
 Status Trainer<T>::SumCopies() {
-  if (mesh_.ends().size() == 1 || !(config_.tie_word_embeddings || config_.num_nextn_predict_layers > 0)) return {};
+  if (mesh_.ends().size() == 1 || !(config_.tie_word_embeddings || config_.num_nextn_predict_layers > 0))
+    return {};
   const View<T> grad = params_->embedding->grad;
   return mesh_.ends().AllReduceSum(std::span(grad.data, static_cast<size_t>(grad.rows * grad.cols)),
                                    "gradients of the embedding");
@@ -199,7 +213,8 @@ Status Trainer<T>::SumCopies() {
 
 template <typename T>
 Status Trainer<T>::BalanceLoad(StepReport& report) {
-  // Copies beyond capacity and all copies; the first shard of a stage's replicas speaks for its tensor-parallel group.
+  // Copies beyond capacity and all copies; the first shard of a stage's replicas speaks for its
+  // tensor-parallel group.
   int64_t copies[2] = {};
   double imbalance = 0;
   for (size_t i = 0; i < stage_->layer_ids().size(); ++i) {
@@ -247,7 +262,9 @@ Result<StepReport> Trainer<T>::Losses(const StepWeights& weights) {
   }
   RETURN_IF_ERROR(mesh_.world().AllReduceSum(std::span(values), "losses"));
   RETURN_IF_ERROR(mesh_.world().AllReduceSum(std::span(counts), "numbers of targets"));
-  const auto mean = [](double sum, int64_t count) { return count > 0 ? sum / static_cast<double>(count) : 0; };
+  const auto mean = [](double sum, int64_t count) {
+    return count > 0 ? sum / static_cast<double>(count) : 0;
+  };
   StepReport report;
   report.step = step_;
   report.main_targets = counts[0];
@@ -264,7 +281,8 @@ Result<StepReport> Trainer<T>::Losses(const StepWeights& weights) {
 }
 
 template <typename T>
-Status Trainer<T>::Diagnose(std::span<const MicroBatch> batches, const StepWeights& weights, std::string_view what) {
+Status Trainer<T>::Diagnose(std::span<const MicroBatch> batches, const StepWeights& weights,
+                            std::string_view what) {
   FiniteProbe<T> probe;
   probe.SeeParameters(*params_);
   ZeroGrads();

@@ -36,7 +36,8 @@ struct TrainerOptions {
 
 struct StepReport {
   int64_t step = 0;  // updates tried so far
-  double loss = 0, mtp_loss = 0, balance_loss = 0;  // means over targets; over sequences, summed over layers; unweighted
+  double loss = 0, mtp_loss = 0,
+         balance_loss = 0;  // means over targets; over sequences, summed over layers; unweighted
   double accuracy = 0, mtp_accuracy = 0;  // share of targets with the highest logit
   double gradient_norm = 0, learning_rate = 0, loss_scale = 1;
   bool skipped = false;         // FP16: a loss or gradient overflowed, nothing was changed
@@ -56,9 +57,10 @@ struct TrainerPlan {
 template <typename T>
 class Trainer {
  public:
-  /// `mesh` and `pool` must outlive the trainer. The parameters are zero: Initialize, or load them into params().
-  static Result<std::unique_ptr<Trainer>> Create(const ModelConfig& config, const ProcessMesh& mesh, ThreadPool& pool,
-                                                 const TrainerOptions& options);
+  /// `mesh` and `pool` must outlive the trainer. The parameters are zero: Initialize, or load them into
+  /// params().
+  static Result<std::unique_ptr<Trainer>> Create(const ModelConfig& config, const ProcessMesh& mesh,
+                                                 ThreadPool& pool, const TrainerOptions& options);
   /// Bytes that Create takes on this rank, by use.
   static Result<TrainerPlan> Plan(const ModelConfig& config, const ProcessMesh& mesh, int threads,
                                   const TrainerOptions& options);
@@ -66,14 +68,16 @@ class Trainer {
   /// Random parameters, the same for any mesh: a value depends on seed, tensor and place in the whole tensor.
   void Initialize(uint64_t seed);
 
-  /// One update from this replica's `accumulation_steps` micro-batches. kDataLoss where a loss (of the next token, the
-  /// prediction layer or the balance) or the gradient's norm is not finite, naming the first op that gave such a value or
-  /// gradient; under FP16 with a scale that can still fall that step is skipped instead.
+  /// One update from this replica's `accumulation_steps` micro-batches. kDataLoss where a loss (of the next
+  /// token, the prediction layer or the balance) or the gradient's norm is not finite, naming the first op
+  /// that gave such a value or gradient; under FP16 with a scale that can still fall that step is skipped
+  /// instead.
   Result<StepReport> Step(std::span<const MicroBatch> batches);
   /// Losses without an update.
   Result<StepReport> Evaluate(std::span<const MicroBatch> batches);
 
-  /// The parameters are those to begin with: adapters, where there are any, start from them. Initialize does it itself.
+  /// The parameters are those to begin with: adapters, where there are any, start from them. Initialize does
+  /// it itself.
   void StartFromParameters();
   /// The optimizer's numbers were set anew: the weights follow.
   void FollowTrained();
@@ -107,7 +111,8 @@ class Trainer {
   Result<UpdateReport> Update(double learning_rate);
   Status BalanceLoad(StepReport& report);
   Result<StepReport> Losses(const StepWeights& weights);
-  /// Runs the step again without an update and says where a value first was no number, of which `what` is none.
+  /// Runs the step again without an update and says where a value first was no number, of which `what` is
+  /// none.
   Status Diagnose(std::span<const MicroBatch> batches, const StepWeights& weights, std::string_view what);
 
   const ModelConfig config_;

@@ -73,7 +73,8 @@ void CheckGradients(const ModelConfig& c, Checkpointing mode) {
       const double down = Objective(*alone.trainer, o, batches);
       *w = before;
       const double numeric = (up - down) / (2 * h);
-      EXPECT_NEAR(analytic, numeric, 1e-8 + 1e-5 * std::abs(numeric)) << params.shards()[i].name << " element " << at;
+      EXPECT_NEAR(analytic, numeric, 1e-8 + 1e-5 * std::abs(numeric))
+          << params.shards()[i].name << " element " << at;
       not_zero += std::abs(analytic) > 1e-7;
     }
   }
@@ -217,7 +218,8 @@ TEST(Trainer, StopsAtABalanceLossThatIsNoNumber) {
 }
 
 TEST(Trainer, NamesTheFirstGradientThatIsNoNumber) {
-  // A loss with a weight near the largest float: its value is as it was, its gradient passes a head of large weights.
+  // A loss with a weight near the largest float: its value is as it was, its gradient passes a head of large
+  // weights.
   TrainerOptions o = SmallOptions(Compute::kF32);
   o.mtp_weight = 3e39;
   const std::string error = StepError(o, [](Trainer<float>& trainer) {

@@ -75,7 +75,8 @@ EpochPlan::EpochPlan(const TokenDataset& data, int64_t length, uint64_t seed, ui
     order_.resize(static_cast<size_t>(sequences()));
     std::iota(order_.begin(), order_.end(), 0u);
   }
-  filled_share_ = static_cast<double>(used) / (static_cast<double>(sequences()) * static_cast<double>(length));
+  filled_share_ =
+      static_cast<double>(used) / (static_cast<double>(sequences()) * static_cast<double>(length));
 }
 
 std::span<const DocumentPiece> EpochPlan::sequence(int64_t i) const {

@@ -16,9 +16,9 @@ struct DocumentPiece {
 
 class EpochPlan {
  public:
-  /// Documents in an order drawn from (seed, epoch) are laid into sequences of `length` tokens, each into the fullest of
-  /// a few open ones that has room; those longer than a sequence are cut into pieces of its length first. The sequences
-  /// are then shuffled. With `shuffle` false documents and sequences keep their order.
+  /// Documents in an order drawn from (seed, epoch) are laid into sequences of `length` tokens, each into the
+  /// fullest of a few open ones that has room; those longer than a sequence are cut into pieces of its length
+  /// first. The sequences are then shuffled. With `shuffle` false documents and sequences keep their order.
   EpochPlan(const TokenDataset& data, int64_t length, uint64_t seed, uint64_t epoch, bool shuffle);
 
   int64_t sequences() const { return static_cast<int64_t>(begins_.size()) - 1; }

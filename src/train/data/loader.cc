@@ -13,7 +13,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// A micro-batch of the given sequences; an empty one is all filling.
-MicroBatch BuildBatch(const TokenDataset& data, int64_t length, std::span<const std::span<const DocumentPiece>> sequences) {
+MicroBatch BuildBatch(const TokenDataset& data, int64_t length,
+                      std::span<const std::span<const DocumentPiece>> sequences) {
   const size_t rows = sequences.size() * static_cast<size_t>(length);
   std::vector<int32_t> tokens(rows);
   std::vector<uint8_t> starts(rows), learn(rows);
@@ -22,7 +23,8 @@ MicroBatch BuildBatch(const TokenDataset& data, int64_t length, std::span<const 
     const int64_t end = at + length;
     for (const DocumentPiece& piece : sequences[s]) {
       const TokenDataset::Document document = data.document(piece.document);
-      const int64_t count = std::min<int64_t>(static_cast<int64_t>(document.tokens.size()) - piece.first, end - at);
+      const int64_t count =
+          std::min<int64_t>(static_cast<int64_t>(document.tokens.size()) - piece.first, end - at);
       for (int64_t t = 0; t < count; ++t) {
         tokens[at + t] = document.tokens[piece.first + t];
         learn[at + t] = (document.flags[piece.first + t] & kLearnt) != 0;
@@ -38,24 +40,28 @@ MicroBatch BuildBatch(const TokenDataset& data, int64_t length, std::span<const 
 Status Check(const LoaderOptions& o) {
   if (o.sequence_length < 2 || o.micro_batch_size < 1 || o.own_micro_batches < 1 || o.first_micro_batch < 0 ||
       o.first_micro_batch + o.own_micro_batches > o.micro_batches || o.prefetch < 1 || o.prefetch > 1024)
-    return InvalidArgument("sequences of {} tokens, {} in a micro-batch, micro-batches {} to {} of {}, {} updates ahead "
-                           "(expected 1 to 1024)", o.sequence_length, o.micro_batch_size, o.first_micro_batch,
-                           o.first_micro_batch + o.own_micro_batches, o.micro_batches, o.prefetch);
+    return InvalidArgument(
+        "sequences of {} tokens, {} in a micro-batch, micro-batches {} to {} of {}, {} updates ahead "
+        "(expected 1 to 1024)",
+        o.sequence_length, o.micro_batch_size, o.first_micro_batch, o.first_micro_batch + o.own_micro_batches,
+        o.micro_batches, o.prefetch);
   return {};
 }
 
 }  // namespace
 
 std::string DataCursor::Text() const {
-  return fmt::format("epoch {} sequence {} length {} seed {} data {:016x}", epoch, sequence, length, seed, fingerprint);
+  return fmt::format("epoch {} sequence {} length {} seed {} data {:016x}", epoch, sequence, length, seed,
+                     fingerprint);
 }
 
 Result<DataCursor> DataCursor::Parse(std::string_view text) {
   DataCursor c;
   unsigned long long epoch, seed, data;
   long long sequence, length;
-  if (std::sscanf(std::string(text).c_str(), "epoch %llu sequence %lld length %lld seed %llu data %llx", &epoch, &sequence,
-                  &length, &seed, &data) != 5 || sequence < 0)
+  if (std::sscanf(std::string(text).c_str(), "epoch %llu sequence %lld length %lld seed %llu data %llx",
+                  &epoch, &sequence, &length, &seed, &data) != 5 ||
+      sequence < 0)
     return DataLoss("'{}' is no cursor in training data", text.substr(0, 100));
   c.epoch = epoch;
   c.sequence = sequence;
@@ -66,12 +72,14 @@ Result<DataCursor> DataCursor::Parse(std::string_view text) {
   return c;
 }
 
-Result<std::unique_ptr<DataLoader>> DataLoader::Create(const TokenDataset& data, const LoaderOptions& options) {
+Result<std::unique_ptr<DataLoader>> DataLoader::Create(const TokenDataset& data,
+                                                       const LoaderOptions& options) {
   RETURN_IF_ERROR(Check(options));
   return std::unique_ptr<DataLoader>(new DataLoader(data, options));
 }
 
-DataLoader::DataLoader(const TokenDataset& data, const LoaderOptions& options) : data_(data), options_(options) {
+DataLoader::DataLoader(const TokenDataset& data, const LoaderOptions& options)
+    : data_(data), options_(options) {
   given_.length = options.sequence_length;
   given_.seed = options.seed;
   given_.fingerprint = data.fingerprint();
@@ -89,15 +97,18 @@ DataLoader::~DataLoader() {
 Status DataLoader::Seek(const DataCursor& cursor) {
   HADAL_CHECK(!thread_.joinable(), "the loader has begun");
   if (cursor.fingerprint != data_.fingerprint())
-    return InvalidArgument("the run was on other data (fingerprint {:016x}) than this folder ({:016x}); give the data it "
-                           "was made with, or start anew", cursor.fingerprint, data_.fingerprint());
+    return InvalidArgument(
+        "the run was on other data (fingerprint {:016x}) than this folder ({:016x}); give the data it "
+        "was made with, or start anew",
+        cursor.fingerprint, data_.fingerprint());
   if (cursor.seed != options_.seed)
-    return InvalidArgument("the run shuffled its data with seed {}, this one has {}; a run keeps its seed", cursor.seed,
-                           options_.seed);
+    return InvalidArgument("the run shuffled its data with seed {}, this one has {}; a run keeps its seed",
+                           cursor.seed, options_.seed);
   if (cursor.length != options_.sequence_length)
-    return InvalidArgument("the run cut its data into sequences of {0} tokens, this one has {1}, and its place in the data "
-                           "would mean another; give sequence_length {0}, or begin a new run from its model", cursor.length,
-                           options_.sequence_length);
+    return InvalidArgument(
+        "the run cut its data into sequences of {0} tokens, this one has {1}, and its place in the data "
+        "would mean another; give sequence_length {0}, or begin a new run from its model",
+        cursor.length, options_.sequence_length);
   given_ = cursor;
   return {};
 }
@@ -116,7 +127,8 @@ DataLoader::Made DataLoader::Make() {
           ++reading_.epoch;
           reading_.sequence = 0;
         }
-        plan_ = std::make_unique<EpochPlan>(data_, options_.sequence_length, options_.seed, reading_.epoch, true);
+        plan_ =
+            std::make_unique<EpochPlan>(data_, options_.sequence_length, options_.seed, reading_.epoch, true);
         // A cursor of an epoch's very end is the next one's beginning.
         if (reading_.sequence >= plan_->sequences()) {
           --s;
@@ -191,7 +203,8 @@ std::vector<MicroBatch> EvaluationSet::update(int64_t i) const {
   for (int64_t m = 0; m < options_.own_micro_batches; ++m) {
     std::vector<std::span<const DocumentPiece>> sequences;
     for (int64_t s = 0; s < options_.micro_batch_size; ++s) {
-      const int64_t at = ((i * options_.micro_batches) + options_.first_micro_batch + m) * options_.micro_batch_size + s;
+      const int64_t at =
+          ((i * options_.micro_batches) + options_.first_micro_batch + m) * options_.micro_batch_size + s;
       sequences.push_back(at < plan_.sequences() ? plan_.sequence(at) : std::span<const DocumentPiece>());
     }
     batches.push_back(BuildBatch(data_, options_.sequence_length, sequences));

@@ -36,18 +36,19 @@ struct DataCursor {
   static Result<DataCursor> Parse(std::string_view text);
 };
 
-/// Updates take sequences in the order of EpochPlan; micro-batch i of an update the i-th group of them, whichever replica
-/// has it. A sequence's rest that no document fills is zeros that are not learnt.
+/// Updates take sequences in the order of EpochPlan; micro-batch i of an update the i-th group of them,
+/// whichever replica has it. A sequence's rest that no document fills is zeros that are not learnt.
 class DataLoader {
  public:
   /// `data` must outlive the loader. kInvalidArgument: sizes that make no sense.
   static Result<std::unique_ptr<DataLoader>> Create(const TokenDataset& data, const LoaderOptions& options);
   ~DataLoader();
 
-  /// Goes on from `cursor`, before the first Next. kInvalidArgument: of other data, another seed or another length.
+  /// Goes on from `cursor`, before the first Next. kInvalidArgument: of other data, another seed or another
+  /// length.
   Status Seek(const DataCursor& cursor);
-  /// This replica's micro-batches of the next update; waits for them if need be. Errors are those of the thread that
-  /// makes them (no memory); they are final.
+  /// This replica's micro-batches of the next update; waits for them if need be. Errors are those of the
+  /// thread that makes them (no memory); they are final.
   Result<std::vector<MicroBatch>> Next();
   /// After the updates that Next has given.
   DataCursor cursor() const;
@@ -82,8 +83,8 @@ class DataLoader {
   std::thread thread_;
 };
 
-/// All sequences of a held-out folder once, in order, as updates of the same shape; the last one is filled with
-/// sequences that are not learnt. Materialised as asked for.
+/// All sequences of a held-out folder once, in order, as updates of the same shape; the last one is filled
+/// with sequences that are not learnt. Materialised as asked for.
 class EvaluationSet {
  public:
   EvaluationSet(const TokenDataset& data, const LoaderOptions& options);

@@ -10,7 +10,8 @@
 namespace hadal::train {
 namespace {
 
-/// A folder of `documents` documents; document d is d + 1 times the numbers d * 1000 + position, in shards of several.
+/// A folder of `documents` documents; document d is d + 1 times the numbers d * 1000 + position, in shards of
+/// several.
 class DataFolder {
  public:
   explicit DataFolder(int64_t documents, int64_t longest) {
@@ -60,7 +61,8 @@ TEST(EpochPlan, LaysEveryTokenOnceAndFillsWell) {
     for (int64_t s = 0; s < plan.sequences(); ++s) {
       int64_t used = 0;
       for (const DocumentPiece& piece : plan.sequence(s)) {
-        const auto count = std::min<int64_t>(16, static_cast<int64_t>(data.document(piece.document).tokens.size()) - piece.first);
+        const auto count = std::min<int64_t>(
+            16, static_cast<int64_t>(data.document(piece.document).tokens.size()) - piece.first);
         used += count;
         seen[piece.document] += count;
         order.push_back(piece.document);
@@ -151,8 +153,9 @@ TEST(DataLoader, RefusesCursorsOfOtherDataAndNonsense) {
   ASSERT_FALSE(other_length);
   EXPECT_NE(other_length.error().message.find("sequences of 17 tokens, this one has 16"), std::string::npos)
       << other_length.error().message;
-  for (const char* bad : {"", "epoch 1", "epoch 1 sequence -2 length 16 seed 9 data 00",
-                          "epoch 1 sequence 2 seed 9 data 00", "epoch 1 sequence 2 length 16 seed 9 data 0 tail"})
+  for (const char* bad :
+       {"", "epoch 1", "epoch 1 sequence -2 length 16 seed 9 data 00", "epoch 1 sequence 2 seed 9 data 00",
+        "epoch 1 sequence 2 length 16 seed 9 data 0 tail"})
     EXPECT_FALSE(DataCursor::Parse(bad)) << bad;
   LoaderOptions o = Options();
   o.own_micro_batches = 5;

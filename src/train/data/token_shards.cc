@@ -40,10 +40,11 @@ uint64_t ChecksumOf(std::span<const std::byte> bytes) {
 
 std::string TokenShardName(int64_t number) { return fmt::format("tokens-{:05d}.bin", number); }
 
-Result<ShardInfo> WriteTokenShard(const Path& path, std::span<const int32_t> tokens, std::span<const uint8_t> flags) {
+Result<ShardInfo> WriteTokenShard(const Path& path, std::span<const int32_t> tokens,
+                                  std::span<const uint8_t> flags) {
   if (tokens.empty() || tokens.size() != flags.size() || !(flags[0] & kDocumentStart))
-    return InvalidArgument("{}: {} tokens with {} flags; a shard begins with a document", path.string(), tokens.size(),
-                           flags.size());
+    return InvalidArgument("{}: {} tokens with {} flags; a shard begins with a document", path.string(),
+                           tokens.size(), flags.size());
   Header header{.magic = {}, .version = kFormat, .zero = 0, .tokens = tokens.size(),
                 .documents = static_cast<uint64_t>(CountDocuments(flags))};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
@@ -109,16 +110,18 @@ Status TokenDataset::AddShard(const Path& dir, const ShardInfo& info, bool verif
   ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
   const std::span<const std::byte> bytes = file.bytes();
   Header header;
-  if (bytes.size() < sizeof header) return DataLoss("{} has {} bytes, a shard has a header of {}", path.string(), bytes.size(), sizeof header);
+  if (bytes.size() < sizeof header)
+    return DataLoss("{} has {} bytes, a shard has a header of {}", path.string(), bytes.size(),
+                    sizeof header);
   std::memcpy(&header, bytes.data(), sizeof header);
   const auto tokens = static_cast<uint64_t>(info.tokens);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0 || header.version != kFormat)
     return DataLoss("{} is no shard of tokens of format {}", path.string(), kFormat);
   const uint64_t payload = bytes.size() - sizeof header;  // divided, since a product could wrap
-  if (info.tokens < 1 || header.tokens != tokens || payload / kBytesPerToken != tokens || payload % kBytesPerToken != 0 ||
-      header.documents != static_cast<uint64_t>(info.documents))
-    return DataLoss("{}: {} bytes and {} tokens, its index says {} tokens", path.string(), bytes.size(), header.tokens,
-                    info.tokens);
+  if (info.tokens < 1 || header.tokens != tokens || payload / kBytesPerToken != tokens ||
+      payload % kBytesPerToken != 0 || header.documents != static_cast<uint64_t>(info.documents))
+    return DataLoss("{}: {} bytes and {} tokens, its index says {} tokens", path.string(), bytes.size(),
+                    header.tokens, info.tokens);
   if (verify && ChecksumOf(bytes) != info.checksum)
     return DataLoss("{} is damaged: its checksum differs from the index", path.string());
   const auto* ids = reinterpret_cast<const int32_t*>(bytes.data() + sizeof header);
@@ -126,16 +129,19 @@ Status TokenDataset::AddShard(const Path& dir, const ShardInfo& info, bool verif
   if (!(flags[0] & kDocumentStart)) return DataLoss("{} does not begin with a document", path.string());
   for (uint64_t t = 0; verify && t < tokens; ++t)
     if (ids[t] < 0 || ids[t] >= index_.vocab_size)
-      return DataLoss("{}: token {} is {}, the vocabulary has {}", path.string(), t, ids[t], index_.vocab_size);
+      return DataLoss("{}: token {} is {}, the vocabulary has {}", path.string(), t, ids[t],
+                      index_.vocab_size);
   const size_t before = documents_.size();
   for (uint64_t t = 0; t < tokens; ++t) {
     if (flags[t] & kDocumentStart) documents_.push_back({static_cast<uint32_t>(files_.size()), 0, t});
     if (documents_.back().tokens == std::numeric_limits<uint32_t>::max())
-      return Unsupported("{}: a document of more than {} tokens", path.string(), std::numeric_limits<uint32_t>::max());
+      return Unsupported("{}: a document of more than {} tokens", path.string(),
+                         std::numeric_limits<uint32_t>::max());
     ++documents_.back().tokens;
   }
   if (documents_.size() - before != header.documents)
-    return DataLoss("{}: {} documents, its header says {}", path.string(), documents_.size() - before, header.documents);
+    return DataLoss("{}: {} documents, its header says {}", path.string(), documents_.size() - before,
+                    header.documents);
   files_.push_back(std::move(file));
   tokens_ += info.tokens;
   return {};

@@ -1,7 +1,7 @@
 // Tokenised text on disk: documents of token ids in a few mapped files.
 //
-//   index.json           format, vocabulary size, tokenizer fingerprint, and of each shard name, counts and checksum
-//   tokens-NNNNN.bin     "hadaltok", u32 version, u32 0, u64 tokens, u64 documents,
+//   index.json           format, vocabulary size, tokenizer fingerprint, and of each shard name, counts and
+//   checksum tokens-NNNNN.bin     "hadaltok", u32 version, u32 0, u64 tokens, u64 documents,
 //                        i32 ids [tokens], u8 flags [tokens]; little-endian
 #pragma once
 
@@ -34,9 +34,10 @@ struct TokenIndex {
 
 /// "tokens-00003.bin".
 std::string TokenShardName(int64_t number);
-/// Writes one shard, atomically. The first token of every document has kDocumentStart, so has the first of all.
-/// kInvalidArgument: it has not, sizes differ, or there is nothing to write.
-Result<ShardInfo> WriteTokenShard(const Path& path, std::span<const int32_t> tokens, std::span<const uint8_t> flags);
+/// Writes one shard, atomically. The first token of every document has kDocumentStart, so has the first of
+/// all. kInvalidArgument: it has not, sizes differ, or there is nothing to write.
+Result<ShardInfo> WriteTokenShard(const Path& path, std::span<const int32_t> tokens,
+                                  std::span<const uint8_t> flags);
 Status WriteTokenIndex(const Path& dir, const TokenIndex& index);
 /// kNotFound, kDataLoss.
 Result<TokenIndex> LoadTokenIndex(const Path& dir);
@@ -44,8 +45,8 @@ Result<TokenIndex> LoadTokenIndex(const Path& dir);
 /// All documents of a folder. Movable; the spans live as long as it.
 class TokenDataset {
  public:
-  /// Maps the shards and checks their sizes and headers; with `verify` their checksums and that ids are below the
-  /// vocabulary size. kNotFound, kDataLoss.
+  /// Maps the shards and checks their sizes and headers; with `verify` their checksums and that ids are below
+  /// the vocabulary size. kNotFound, kDataLoss.
   static Result<TokenDataset> Open(const Path& dir, bool verify);
 
   const TokenIndex& index() const { return index_; }

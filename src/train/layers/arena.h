@@ -10,8 +10,8 @@
 
 namespace hadal::train {
 
-/// A bump allocator of 64-byte steps. An arena without memory counts: the views that it gives have no data, and
-/// used() says how much an arena must have for the same calls.
+/// A bump allocator of 64-byte steps. An arena without memory counts: the views that it gives have no data,
+/// and used() says how much an arena must have for the same calls.
 class Arena {
  public:
   Arena() = default;
@@ -26,7 +26,8 @@ class Arena {
     static_assert(std::is_trivially_copyable_v<T>);
     std::byte* at = memory_.data() ? memory_.data() + used_ : nullptr;
     used_ += (static_cast<uint64_t>(rows * cols) * sizeof(T) + 63) / 64 * 64;
-    HADAL_CHECK(!memory_.data() || used_ <= memory_.size(), "{} of {} bytes of an arena", used_, memory_.size());
+    HADAL_CHECK(!memory_.data() || used_ <= memory_.size(), "{} of {} bytes of an arena", used_,
+                memory_.size());
     return View<T>(reinterpret_cast<T*>(at), rows, cols);
   }
 

@@ -45,7 +45,8 @@ void Compress(const LayerContext<T>& ctx, const AttentionParameters<T>& p, Atten
 template <typename T>
 void Expand(const LayerContext<T>& ctx, const AttentionParameters<T>& p, AttentionSaved<T>& s) {
   if (p.q_a) {
-    RmsNormForward<T>(ctx.ops, s.q_latent, p.q_a_norm->gain(), kLatentNormEps, s.q_latent_normed, s.q_rstd.data);
+    RmsNormForward<T>(ctx.ops, s.q_latent, p.q_a_norm->gain(), kLatentNormEps, s.q_latent_normed,
+                      s.q_rstd.data);
     LinearForward<T>(ctx.ops, s.q_latent_normed, p.q_b.weight(), s.q);
   } else {
     LinearForward<T>(ctx.ops, s.normed, p.q_b.weight(), s.q);
@@ -99,8 +100,8 @@ void AttentionGradients<T>::Take(Arena& arena, const ModelConfig& c, int64_t hea
 }
 
 template <typename T>
-Status AttentionBlockForward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, View<const T> x,
-                             AttentionSaved<T>& s, View<T> branch) {
+Status AttentionBlockForward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p,
+                             View<const T> x, AttentionSaved<T>& s, View<T> branch) {
   const AttentionParameters<T>& w = p.attention;
   RmsNormForward<T>(ctx.ops, x, p.attention_norm.gain(), ctx.config->rms_norm_eps, s.normed, s.rstd.data);
   ctx.See("attention norm", layer, s.normed);
@@ -110,8 +111,8 @@ Status AttentionBlockForward(const LayerContext<T>& ctx, int64_t layer, const La
   ctx.See("queries", layer, s.q);
   ctx.See("keys and values", layer, s.kv);
   AttentionForward<T>(ctx.ops, ShapeOf(ctx), s.q, s.kv,
-                      s.kv_a.Cols(ctx.config->kv_lora_rank, ctx.config->qk_rope_head_dim), ctx.batch->first.data(),
-                      s.out, s.lse);
+                      s.kv_a.Cols(ctx.config->kv_lora_rank, ctx.config->qk_rope_head_dim),
+                      ctx.batch->first.data(), s.out, s.lse);
   ctx.See("attention", layer, s.out);
   LinearForward<T>(ctx.ops, s.out, w.o.weight(), branch);
   RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(Flat(branch), "attention output"));
@@ -127,17 +128,17 @@ void AttentionBlockRebuild(const LayerContext<T>& ctx, const LayerParameters<T>&
 }
 
 template <typename T>
-Status AttentionBlockBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, View<const T> x,
-                              const AttentionSaved<T>& s, View<const T> dbranch, AttentionGradients<T>& g,
-                              View<T> dnormed, View<T> dx) {
+Status AttentionBlockBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p,
+                              View<const T> x, const AttentionSaved<T>& s, View<const T> dbranch,
+                              AttentionGradients<T>& g, View<T> dnormed, View<T> dx) {
   const ModelConfig& c = *ctx.config;
   const AttentionParameters<T>& w = p.attention;
   const int64_t latent = c.kv_lora_rank, rope = c.qk_rope_head_dim, q_lora = c.q_lora_rank;
   LinearBackwardInput<T>(ctx.ops, dbranch, w.o.weight(), g.out, false);
   LinearBackwardWeight<T>(ctx.ops, dbranch, s.out, w.o.grad);
   ctx.SeeGradient("attention", layer, g.out);
-  AttentionBackward<T>(ctx.ops, ShapeOf(ctx), s.q, s.kv, s.kv_a.Cols(latent, rope), ctx.batch->first.data(), s.out,
-                       s.lse, g.out, g.q, g.kv, g.k_pe);
+  AttentionBackward<T>(ctx.ops, ShapeOf(ctx), s.q, s.kv, s.kv_a.Cols(latent, rope), ctx.batch->first.data(),
+                       s.out, s.lse, g.out, g.q, g.kv, g.k_pe);
   RotateQueries(ctx, Turn::kBackward, g.q);
   ctx.SeeGradient("queries", layer, g.q);
   ctx.SeeGradient("keys and values", layer, g.kv);
@@ -157,7 +158,8 @@ Status AttentionBlockBackward(const LayerContext<T>& ctx, int64_t layer, const L
   }
   for (int64_t t = 0; t < x.rows; ++t) std::copy_n(g.k_pe.row(t), rope, dk_pe.row(t));
   RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(Flat(g.narrow), "latent gradients"));
-  ctx.SeeGradient("attention latent", layer, g.narrow.Cols(w.q_a ? 0 : q_lora, g.narrow.cols - (w.q_a ? 0 : q_lora)));
+  ctx.SeeGradient("attention latent", layer,
+                  g.narrow.Cols(w.q_a ? 0 : q_lora, g.narrow.cols - (w.q_a ? 0 : q_lora)));
 
   if (w.q_a) {
     RmsNormBackward<T>(ctx.ops, dq_latent, s.q_latent, w.q_a_norm->gain(), s.q_rstd.data, g.q_latent, false,
@@ -173,19 +175,20 @@ Status AttentionBlockBackward(const LayerContext<T>& ctx, int64_t layer, const L
   LinearBackwardInput<T>(ctx.ops, g.kv_a, w.kv_a.weight(), dnormed, true);
   LinearBackwardWeight<T>(ctx.ops, g.kv_a, s.normed, w.kv_a.grad);
   ctx.SeeGradient("attention norm", layer, dnormed);
-  RmsNormBackward<T>(ctx.ops, dnormed, x, p.attention_norm.gain(), s.rstd.data, dx, true, p.attention_norm.grad.data);
+  RmsNormBackward<T>(ctx.ops, dnormed, x, p.attention_norm.gain(), s.rstd.data, dx, true,
+                     p.attention_norm.grad.data);
   return {};
 }
 
-#define HADAL_INSTANTIATE(T)                                                                                          \
-  template struct AttentionSaved<T>;                                                                                  \
-  template struct AttentionGradients<T>;                                                                              \
-  template Status AttentionBlockForward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&, View<const T>, \
-                                           AttentionSaved<T>&, View<T>);                                              \
-  template void AttentionBlockRebuild<T>(const LayerContext<T>&, const LayerParameters<T>&, View<const T>,            \
-                                         AttentionSaved<T>&);                                                         \
-  template Status AttentionBlockBackward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&,               \
-                                            View<const T>, const AttentionSaved<T>&, View<const T>,                   \
+#define HADAL_INSTANTIATE(T)                                                                               \
+  template struct AttentionSaved<T>;                                                                       \
+  template struct AttentionGradients<T>;                                                                   \
+  template Status AttentionBlockForward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&,     \
+                                           View<const T>, AttentionSaved<T>&, View<T>);                    \
+  template void AttentionBlockRebuild<T>(const LayerContext<T>&, const LayerParameters<T>&, View<const T>, \
+                                         AttentionSaved<T>&);                                              \
+  template Status AttentionBlockBackward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&,    \
+                                            View<const T>, const AttentionSaved<T>&, View<const T>,        \
                                             AttentionGradients<T>&, View<T>, View<T>);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(double)

@@ -1,5 +1,5 @@
-// Multi-head latent attention of one layer, forward and backward (arXiv 2405.04434, section 2.1), its heads split over
-// tensor-parallel ranks.
+// Multi-head latent attention of one layer, forward and backward (arXiv 2405.04434, section 2.1), its heads
+// split over tensor-parallel ranks.
 #pragma once
 
 #include "train/layers/arena.h"
@@ -8,7 +8,8 @@
 
 namespace hadal::train {
 
-/// What the backward needs. `kept` of selective checkpointing are the narrow ones; the rest is computed again.
+/// What the backward needs. `kept` of selective checkpointing are the narrow ones; the rest is computed
+/// again.
 template <typename T>
 struct AttentionSaved {
   // Kept.
@@ -41,17 +42,17 @@ int64_t LocalHeads(const ModelConfig& c, const ProcessMesh& mesh);
 
 /// branch [T, d] = attention(norm(x)), summed over the tensor-parallel ranks.
 template <typename T>
-Status AttentionBlockForward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, View<const T> x,
-                             AttentionSaved<T>& saved, View<T> branch);
+Status AttentionBlockForward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p,
+                             View<const T> x, AttentionSaved<T>& saved, View<T> branch);
 /// Computes the rebuilt part from x and the kept part.
 template <typename T>
 void AttentionBlockRebuild(const LayerContext<T>& ctx, const LayerParameters<T>& p, View<const T> x,
                            AttentionSaved<T>& saved);
-/// dx += the gradient through the block of dbranch [T, d], its norm included; parameters' gradients are added.
-/// `dnormed` [T, d] is scratch.
+/// dx += the gradient through the block of dbranch [T, d], its norm included; parameters' gradients are
+/// added. `dnormed` [T, d] is scratch.
 template <typename T>
-Status AttentionBlockBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, View<const T> x,
-                              const AttentionSaved<T>& saved, View<const T> dbranch, AttentionGradients<T>& grads,
-                              View<T> dnormed, View<T> dx);
+Status AttentionBlockBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p,
+                              View<const T> x, const AttentionSaved<T>& saved, View<const T> dbranch,
+                              AttentionGradients<T>& grads, View<T> dnormed, View<T> dx);
 
 }  // namespace hadal::train

@@ -28,8 +28,8 @@ Status ExpertExchange::Agree(const DispatchPlan& plan) {
     return {};
   }
   for (int64_t e = 0; e < experts_; ++e) counts_[e] = mine[e + 1] - mine[e];
-  RETURN_IF_ERROR(ranks_->AllGather(BytesOf(std::span<const int64_t>(counts_)), BytesOf(std::span(all_counts_)),
-                                    "counts of routed tokens"));
+  RETURN_IF_ERROR(ranks_->AllGather(BytesOf(std::span<const int64_t>(counts_)),
+                                    BytesOf(std::span(all_counts_)), "counts of routed tokens"));
   const int64_t first = ranks_->rank() * local_;
   const auto count = [&](int64_t source, int64_t e) { return all_counts_[source * experts_ + e]; };
   for (int64_t r = 0; r < ranks_->size(); ++r) {
@@ -63,7 +63,8 @@ void ExpertExchange::SetBytes(int64_t width) {
 }
 
 template <typename T>
-Status ExpertExchange::ToOwners(std::type_identity_t<View<const T>> mine, View<T> scratch, View<T> here, const char* what) {
+Status ExpertExchange::ToOwners(std::type_identity_t<View<const T>> mine, View<T> scratch, View<T> here,
+                                const char* what) {
   const int64_t width = mine.cols;
   SetBytes<T>(width);
   RETURN_IF_ERROR(ranks_->AllToAll(reinterpret_cast<const std::byte*>(mine.data), sent_bytes_,
@@ -73,7 +74,8 @@ Status ExpertExchange::ToOwners(std::type_identity_t<View<const T>> mine, View<T
 }
 
 template <typename T>
-Status ExpertExchange::FromOwners(std::type_identity_t<View<const T>> here, View<T> scratch, View<T> mine, const char* what) {
+Status ExpertExchange::FromOwners(std::type_identity_t<View<const T>> here, View<T> scratch, View<T> mine,
+                                  const char* what) {
   const int64_t width = mine.cols;
   SetBytes<T>(width);
   for (int64_t i = 0; i < rows(); ++i) std::copy_n(here.row(place_[i]), width, scratch.row(i));
@@ -84,6 +86,7 @@ Status ExpertExchange::FromOwners(std::type_identity_t<View<const T>> here, View
 template Status ExpertExchange::ToOwners<float>(View<const float>, View<float>, View<float>, const char*);
 template Status ExpertExchange::ToOwners<double>(View<const double>, View<double>, View<double>, const char*);
 template Status ExpertExchange::FromOwners<float>(View<const float>, View<float>, View<float>, const char*);
-template Status ExpertExchange::FromOwners<double>(View<const double>, View<double>, View<double>, const char*);
+template Status ExpertExchange::FromOwners<double>(View<const double>, View<double>, View<double>,
+                                                   const char*);
 
 }  // namespace hadal::train

@@ -11,9 +11,9 @@
 
 namespace hadal::train {
 
-/// Ranks of `ranks` share the experts in order, E / size each. A rank sorts its copies by expert (DispatchPlan over all
-/// experts), so what goes to one rank lies together; at the owner the copies are put in order of expert, then source
-/// rank, then the source's order. One rank alone moves nothing.
+/// Ranks of `ranks` share the experts in order, E / size each. A rank sorts its copies by expert
+/// (DispatchPlan over all experts), so what goes to one rank lies together; at the owner the copies are put
+/// in order of expert, then source rank, then the source's order. One rank alone moves nothing.
 class ExpertExchange {
  public:
   /// `rows`: tokens of a micro-batch at most, each with `choices` copies.
@@ -22,7 +22,8 @@ class ExpertExchange {
   /// Copies that may come to lie here at once: every rank's tokens could choose this rank's experts.
   int64_t MaxRows() const;
 
-  /// Tells the ranks how many copies come: from the plan's counts. Before the moves of each micro-batch and layer.
+  /// Tells the ranks how many copies come: from the plan's counts. Before the moves of each micro-batch and
+  /// layer.
   Status Agree(const DispatchPlan& plan);
   /// [local experts + 1] rows of each local expert.
   std::span<const int32_t> offsets() const { return offsets_; }
@@ -36,7 +37,8 @@ class ExpertExchange {
   Status ToOwners(std::type_identity_t<View<const T>> mine, View<T> scratch, View<T> here, const char* what);
   /// The way back: mine [plan.rows(), width] = what the owners made of the copies.
   template <typename T>
-  Status FromOwners(std::type_identity_t<View<const T>> here, View<T> scratch, View<T> mine, const char* what);
+  Status FromOwners(std::type_identity_t<View<const T>> here, View<T> scratch, View<T> mine,
+                    const char* what);
 
  private:
   template <typename T>

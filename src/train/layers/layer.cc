@@ -63,7 +63,8 @@ Status Rebuild(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<
       NetworkExpand<T>(ctx.ops, *p.dense, s.normed, *s.dense);
       return {};
     }
-    LayerStatistics counted{.choices = std::vector<int64_t>(static_cast<size_t>(ctx.config->n_routed_experts))};
+    LayerStatistics counted{.choices =
+                                std::vector<int64_t>(static_cast<size_t>(ctx.config->n_routed_experts))};
     return MoeForward<T>(quiet, layer, *p.moe, s.normed, *s.moe, *work.moe, work.branch, counted);
   }
   AttentionBlockRebuild<T>(quiet, p, s.x, s.attention);
@@ -76,7 +77,8 @@ Status Rebuild(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<
 }  // namespace
 
 template <typename T>
-LayerMemory<T>::LayerMemory(const ModelConfig& config, const ProcessMesh& mesh, int64_t rows, Checkpointing mode)
+LayerMemory<T>::LayerMemory(const ModelConfig& config, const ProcessMesh& mesh, int64_t rows,
+                            Checkpointing mode)
     : config_(config), mesh_(mesh), rows_(rows), heads_(LocalHeads(config, mesh)), mode_(mode) {}
 
 template <typename T>
@@ -96,10 +98,12 @@ void LayerMemory<T>::TakeRebuilt(Arena& arena, bool experts, LayerSaved<T>& s) c
   s.attention.TakeRebuilt(arena, config_, heads_, rows_);
   if (experts) {
     if (!s.moe) s.moe.emplace();
-    const ExpertExchange exchange(mesh_.expert(), rows_, config_.num_experts_per_tok, config_.n_routed_experts);
+    const ExpertExchange exchange(mesh_.expert(), rows_, config_.num_experts_per_tok,
+                                  config_.n_routed_experts);
     s.moe->TakeRebuilt(arena, config_, mesh_, rows_, exchange.MaxRows());
   } else {
-    s.dense.emplace().Take(arena, PartOf(config_.intermediate_size, mesh_.shape().tensor, mesh_.shard()).count, rows_);
+    s.dense.emplace().Take(
+        arena, PartOf(config_.intermediate_size, mesh_.shape().tensor, mesh_.shard()).count, rows_);
   }
 }
 
@@ -143,8 +147,9 @@ LayerWorkspace<T> LayerMemory<T>::TakeWorkspace(Arena& arena, std::span<const in
 }
 
 template <typename T>
-Status LayerForward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, Checkpointing mode,
-                    LayerSaved<T>& saved, LayerWorkspace<T>& work, View<T> out, LayerStatistics& statistics) {
+Status LayerForward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p,
+                    Checkpointing mode, LayerSaved<T>& saved, LayerWorkspace<T>& work, View<T> out,
+                    LayerStatistics& statistics) {
   LayerSaved<T> s = Assemble(mode, saved, work, p.moe.has_value());
   RETURN_IF_ERROR(AttentionHalf(ctx, layer, p, s, work));
   NormHalf(ctx, p, s);
@@ -155,8 +160,8 @@ Status LayerForward(const LayerContext<T>& ctx, int64_t layer, const LayerParame
   } else {
     NetworkExpand<T>(ctx.ops, *p.dense, s.normed, *s.dense);
     LinearForward<T>(ctx.ops, s.dense->hidden, p.dense->down.weight(), branch);
-    RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(std::span(branch.data, static_cast<size_t>(branch.rows * branch.cols)),
-                                                    "network output"));
+    RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(
+        std::span(branch.data, static_cast<size_t>(branch.rows * branch.cols)), "network output"));
     ctx.See("network output", layer, branch);
   }
   Copy<T>(ctx.ops, s.mid, out);
@@ -166,8 +171,9 @@ Status LayerForward(const LayerContext<T>& ctx, int64_t layer, const LayerParame
 }
 
 template <typename T>
-Status LayerBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, Checkpointing mode,
-                     LayerSaved<T>& saved, LayerWorkspace<T>& work, View<T> d, LayerStatistics& statistics) {
+Status LayerBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p,
+                     Checkpointing mode, LayerSaved<T>& saved, LayerWorkspace<T>& work, View<T> d,
+                     LayerStatistics& statistics) {
   LayerSaved<T> s = Assemble(mode, saved, work, p.moe.has_value());
   if (mode != Checkpointing::kNone) RETURN_IF_ERROR(Rebuild(ctx, layer, p, mode, s, work));
   const View<T> dnormed = work.dnormed;
@@ -176,11 +182,12 @@ Status LayerBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParam
   } else {
     NetworkBackward<T>(ctx.ops, *p.dense, s.normed, *s.dense, d, work.dgate, work.dup,
                        dnormed, false);
-    RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(std::span(dnormed.data, static_cast<size_t>(d.rows * d.cols)),
-                                                    "gradients of the network's input"));
+    RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(
+        std::span(dnormed.data, static_cast<size_t>(d.rows * d.cols)), "gradients of the network's input"));
   }
   ctx.SeeGradient("network norm", layer, dnormed);
-  RmsNormBackward<T>(ctx.ops, dnormed, s.mid, p.network_norm.gain(), s.rstd.data, d, true, p.network_norm.grad.data);
+  RmsNormBackward<T>(ctx.ops, dnormed, s.mid, p.network_norm.gain(), s.rstd.data, d, true,
+                     p.network_norm.grad.data);
   // d is now the gradient of mid: of the attention's branch, and of x beside it.
   ctx.SeeGradient("attention output", layer, d);
   RETURN_IF_ERROR(AttentionBlockBackward<T>(ctx, layer, p, s.x, s.attention, d, work.attention, dnormed, d));
@@ -188,12 +195,13 @@ Status LayerBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParam
   return {};
 }
 
-#define HADAL_INSTANTIATE(T)                                                                                       \
-  template class LayerMemory<T>;                                                                                   \
-  template Status LayerForward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&, Checkpointing,       \
-                                  LayerSaved<T>&, LayerWorkspace<T>&, View<T>, LayerStatistics&);                  \
-  template Status LayerBackward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&, Checkpointing,      \
-                                   LayerSaved<T>&, LayerWorkspace<T>&, View<T>, LayerStatistics&);
+#define HADAL_INSTANTIATE(T)                                                                                 \
+  template class LayerMemory<T>;                                                                             \
+  template Status LayerForward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&, Checkpointing, \
+                                  LayerSaved<T>&, LayerWorkspace<T>&, View<T>, LayerStatistics&);            \
+  template Status LayerBackward<T>(const LayerContext<T>&, int64_t, const LayerParameters<T>&,               \
+                                   Checkpointing, LayerSaved<T>&, LayerWorkspace<T>&, View<T>,               \
+                                   LayerStatistics&);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(double)
 #undef HADAL_INSTANTIATE

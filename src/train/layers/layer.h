@@ -9,8 +9,8 @@
 
 namespace hadal::train {
 
-/// A layer's activations of one micro-batch. What checkpointing keeps is the micro-batch's own; the rest is computed
-/// again, into memory that all layers share.
+/// A layer's activations of one micro-batch. What checkpointing keeps is the micro-batch's own; the rest is
+/// computed again, into memory that all layers share.
 template <typename T>
 struct LayerSaved {
   View<T> x;                // [T, d], the input: always kept
@@ -57,11 +57,13 @@ class LayerMemory {
 
 /// out [T, d] = the layer's output of saved.x. `saved` as the mode keeps it; `out` may not overlap it.
 template <typename T>
-Status LayerForward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, Checkpointing mode,
-                    LayerSaved<T>& saved, LayerWorkspace<T>& work, View<T> out, LayerStatistics& statistics);
+Status LayerForward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p,
+                    Checkpointing mode, LayerSaved<T>& saved, LayerWorkspace<T>& work, View<T> out,
+                    LayerStatistics& statistics);
 /// d [T, d]: the gradient of the output in, of saved.x out. Parameters' gradients are added.
 template <typename T>
-Status LayerBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p, Checkpointing mode,
-                     LayerSaved<T>& saved, LayerWorkspace<T>& work, View<T> d, LayerStatistics& statistics);
+Status LayerBackward(const LayerContext<T>& ctx, int64_t layer, const LayerParameters<T>& p,
+                     Checkpointing mode, LayerSaved<T>& saved, LayerWorkspace<T>& work, View<T> d,
+                     LayerStatistics& statistics);
 
 }  // namespace hadal::train

@@ -11,8 +11,8 @@
 
 namespace hadal::train {
 
-/// Looks at every intermediate, and at the gradient of each, in order: to find the first op that gave something that is
-/// no number.
+/// Looks at every intermediate, and at the gradient of each, in order: to find the first op that gave
+/// something that is no number.
 template <typename T>
 class Probe {
  public:
@@ -23,8 +23,8 @@ class Probe {
   virtual void SeeGradient(std::string_view op, int64_t layer, View<const T> gradient) = 0;
 };
 
-/// What backward keeps of the forward: everything; what attention and router gave, without the wide intermediates;
-/// or a layer's input alone. The rest is computed again, with the same bits.
+/// What backward keeps of the forward: everything; what attention and router gave, without the wide
+/// intermediates; or a layer's input alone. The rest is computed again, with the same bits.
 enum class Checkpointing { kNone, kSelective, kFull };
 
 template <typename T>

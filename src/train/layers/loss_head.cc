@@ -20,7 +20,8 @@ std::span<T> Flat(View<T> x) {
 }  // namespace
 
 template <typename T>
-LossHead<T>::LossHead(const ModelConfig& c, const ProcessMesh& mesh, int64_t rows, Arena& arena) : config_(c) {
+LossHead<T>::LossHead(const ModelConfig& c, const ProcessMesh& mesh, int64_t rows, Arena& arena)
+    : config_(c) {
   const int64_t d = c.hidden_size;
   const auto wide = [&](int64_t width) { return arena.Take<T>(rows, width); };
   normed_ = wide(d);
@@ -46,9 +47,9 @@ LossHead<T>::LossHead(const ModelConfig& c, const ProcessMesh& mesh, int64_t row
 }
 
 template <typename T>
-Status LossHead<T>::Head(const LayerContext<T>& ctx, int64_t layer, const ParameterSet<T>& params, View<const T> states,
-                         std::span<const int32_t> targets, double weight, bool backward, View<T> dstates, double& sum,
-                         int64_t& count, int64_t& hits) {
+Status LossHead<T>::Head(const LayerContext<T>& ctx, int64_t layer, const ParameterSet<T>& params,
+                         View<const T> states, std::span<const int32_t> targets, double weight, bool backward,
+                         View<T> dstates, double& sum, int64_t& count, int64_t& hits) {
   const PartClock::Scope scope(ctx.ops.clock, StepPart::kHead);
   Communicator& shards = ctx.mesh->tensor();
   const int64_t first_id = params.vocabulary.first;
@@ -67,8 +68,8 @@ Status LossHead<T>::Head(const LayerContext<T>& ctx, int64_t layer, const Parame
     RETURN_IF_ERROR(shards.AllReduceSum(column(target_), "target logits"));
     std::fill_n(weight_.data, n, static_cast<T>(weight));
     for (int64_t t = 0; t < n; ++t) hits += part[t] >= 0 && target_.data[t] >= top_.data[t];
-    CrossEntropyFinish<T>(ctx.ops, part, first_id, column(top_), column(sums_), column(target_), column(weight_), logits,
-                          column(loss_));
+    CrossEntropyFinish<T>(ctx.ops, part, first_id, column(top_), column(sums_), column(target_),
+                          column(weight_), logits, column(loss_));
     for (int64_t t = 0; t < n; ++t) {
       sum += loss_.data[t];
       count += part[t] >= 0;
@@ -89,30 +90,34 @@ Status LossHead<T>::Mtp(const LayerContext<T>& ctx, const ParameterSet<T>& param
   const double eps = config_.rms_norm_eps;
   const View<T> embedding = embedding_, input = input_, normed = normed_, output = output_;
   const View<T> output_normed = output_normed_, doutput = doutput_, dinput = dinput_;
-  EmbeddingForward<T>(ctx.ops, params.embedding->weight(), params.vocabulary.first, ctx.batch->next, embedding);
+  EmbeddingForward<T>(ctx.ops, params.embedding->weight(), params.vocabulary.first, ctx.batch->next,
+                      embedding);
   RETURN_IF_ERROR(ctx.mesh->tensor().AllReduceSum(Flat(embedding), "embeddings of next tokens"));
   RmsNormForward<T>(ctx.ops, embedding, p.embedding_norm.gain(), eps, input.Cols(0, d), embedding_rstd_.data);
   RmsNormForward<T>(ctx.ops, normed, p.hidden_norm.gain(), eps, input.Cols(d, d), hidden_rstd_.data);
   LinearForward<T>(ctx.ops, input, p.combine.weight(), layer_.x);
   ctx.See("prediction input", layer, layer_.x);
-  RETURN_IF_ERROR(LayerForward<T>(ctx, layer, p.layer, Checkpointing::kNone, layer_, work_, output, statistics));
+  RETURN_IF_ERROR(
+      LayerForward<T>(ctx, layer, p.layer, Checkpointing::kNone, layer_, work_, output, statistics));
   RmsNormForward<T>(ctx.ops, output, p.head_norm.gain(), eps, output_normed, output_rstd_.data);
-  RETURN_IF_ERROR(Head(ctx, layer, params, output_normed, ctx.batch->targets2, weights.mtp, backward, doutput, sums.mtp,
-                       sums.mtp_targets, sums.mtp_hits));
+  RETURN_IF_ERROR(Head(ctx, layer, params, output_normed, ctx.batch->targets2, weights.mtp, backward, doutput,
+                       sums.mtp, sums.mtp_targets, sums.mtp_hits));
   if (!backward) return {};
 
   ctx.SeeGradient("prediction head norm", layer, doutput);
   RmsNormBackward<T>(ctx.ops, doutput, output, p.head_norm.gain(), output_rstd_.data, doutput, false,
                      p.head_norm.grad.data);
-  RETURN_IF_ERROR(LayerBackward<T>(ctx, layer, p.layer, Checkpointing::kNone, layer_, work_, doutput, statistics));
+  RETURN_IF_ERROR(
+      LayerBackward<T>(ctx, layer, p.layer, Checkpointing::kNone, layer_, work_, doutput, statistics));
   LinearBackwardInput<T>(ctx.ops, doutput, p.combine.weight(), dinput, false);
   ctx.SeeGradient("prediction input", layer, dinput);
   LinearBackwardWeight<T>(ctx.ops, doutput, input, p.combine.grad);
-  RmsNormBackward<T>(ctx.ops, dinput.Cols(d, d), normed, p.hidden_norm.gain(), hidden_rstd_.data, dnormed, true,
-                     p.hidden_norm.grad.data);
+  RmsNormBackward<T>(ctx.ops, dinput.Cols(d, d), normed, p.hidden_norm.gain(), hidden_rstd_.data, dnormed,
+                     true, p.hidden_norm.grad.data);
   RmsNormBackward<T>(ctx.ops, dinput.Cols(0, d), embedding, p.embedding_norm.gain(), embedding_rstd_.data,
                      dinput.Cols(0, d), false, p.embedding_norm.grad.data);
-  EmbeddingBackward<T>(ctx.ops, dinput.Cols(0, d), params.vocabulary.first, ctx.batch->next, params.embedding->grad);
+  EmbeddingBackward<T>(ctx.ops, dinput.Cols(0, d), params.vocabulary.first, ctx.batch->next,
+                       params.embedding->grad);
   return {};
 }
 
@@ -123,8 +128,8 @@ Status LossHead<T>::Run(const LayerContext<T>& ctx, const ParameterSet<T>& param
   const View<T> normed = normed_, dnormed = dnormed_;
   RmsNormForward<T>(ctx.ops, hidden, params.final_norm->gain(), config_.rms_norm_eps, normed, rstd_.data);
   ctx.See("final norm", -1, normed);
-  RETURN_IF_ERROR(Head(ctx, -1, params, normed, ctx.batch->targets, weights.main, backward, dnormed, sums.main,
-                       sums.main_targets, sums.main_hits));
+  RETURN_IF_ERROR(Head(ctx, -1, params, normed, ctx.batch->targets, weights.main, backward, dnormed,
+                       sums.main, sums.main_targets, sums.main_hits));
   if (backward) ctx.SeeGradient("final norm", -1, dnormed);
   if (params.mtp) RETURN_IF_ERROR(Mtp(ctx, params, weights, backward, dnormed, sums, statistics));
   if (!backward) return {};

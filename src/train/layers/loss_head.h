@@ -1,5 +1,5 @@
-// The end of the model: final norm, head, cross-entropy, and the multi-token-prediction layer, forward and backward in
-// one go, so that no more than a few rows of logits exist at a time.
+// The end of the model: final norm, head, cross-entropy, and the multi-token-prediction layer, forward and
+// backward in one go, so that no more than a few rows of logits exist at a time.
 #pragma once
 
 #include "train/layers/layer.h"
@@ -13,7 +13,8 @@ struct LossSums {
   int64_t main_hits = 0, mtp_hits = 0;  // targets with the highest logit
 };
 
-/// Factors of a token's loss in the whole: loss scale over the number of targets, the prediction layer's times lambda.
+/// Factors of a token's loss in the whole: loss scale over the number of targets, the prediction layer's
+/// times lambda.
 struct LossWeights {
   double main = 0, mtp = 0;
 };
@@ -29,8 +30,9 @@ class LossHead {
 
   /// d [T, d] = the gradient of the weighted losses with respect to `hidden` [T, d], the last layer's output.
   /// Parameters' gradients are added. With `backward` false only the sums are computed, and d is not touched.
-  Status Run(const LayerContext<T>& ctx, const ParameterSet<T>& params, View<const T> hidden, const LossWeights& weights,
-             bool backward, View<T> d, LossSums& sums, LayerStatistics& statistics);
+  Status Run(const LayerContext<T>& ctx, const ParameterSet<T>& params, View<const T> hidden,
+             const LossWeights& weights, bool backward, View<T> d, LossSums& sums,
+             LayerStatistics& statistics);
 
  private:
   /// Cross-entropy of the head on `states` [T, d] against `targets`; dstates [T, d] is set where backward.
@@ -38,8 +40,8 @@ class LossHead {
   Status Head(const LayerContext<T>& ctx, int64_t layer, const ParameterSet<T>& params, View<const T> states,
               std::span<const int32_t> targets, double weight, bool backward, View<T> dstates, double& sum,
               int64_t& count, int64_t& hits);
-  Status Mtp(const LayerContext<T>& ctx, const ParameterSet<T>& params, const LossWeights& weights, bool backward,
-             View<T> dnormed, LossSums& sums, LayerStatistics& statistics);
+  Status Mtp(const LayerContext<T>& ctx, const ParameterSet<T>& params, const LossWeights& weights,
+             bool backward, View<T> dnormed, LossSums& sums, LayerStatistics& statistics);
 
   const ModelConfig& config_;
   View<T> normed_, rstd_, dnormed_;               // of the final norm

@@ -9,8 +9,9 @@ namespace hadal::train {
 MicroBatch MakeMicroBatch(std::span<const int32_t> tokens, std::span<const uint8_t> starts,
                           std::span<const uint8_t> learn, int64_t length) {
   const auto rows = static_cast<int64_t>(tokens.size());
-  HADAL_CHECK(length > 0 && rows % length == 0 && starts.size() == tokens.size() && learn.size() == tokens.size(),
-              "{} tokens in sequences of {}", rows, length);
+  HADAL_CHECK(
+      length > 0 && rows % length == 0 && starts.size() == tokens.size() && learn.size() == tokens.size(),
+      "{} tokens in sequences of {}", rows, length);
   MicroBatch batch;
   batch.tokens.assign(tokens.begin(), tokens.end());
   for (int64_t t = 0; t <= rows; t += length) batch.bounds.push_back(static_cast<int32_t>(t));

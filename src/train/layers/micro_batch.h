@@ -7,7 +7,8 @@
 
 namespace hadal::train {
 
-/// T rows: sequences one after another, each with documents one after another. A token sees its own document only.
+/// T rows: sequences one after another, each with documents one after another. A token sees its own document
+/// only.
 struct MicroBatch {
   std::vector<int32_t> tokens;     // [T]
   std::vector<int32_t> next;       // [T], the token after; -1 at a document's end

@@ -28,8 +28,8 @@ NetworkSaved<T> FirstRows(const NetworkSaved<T>& s, int64_t rows) {
   return {s.gate.Rows(0, rows), s.up.Rows(0, rows), s.hidden.Rows(0, rows)};
 }
 
-/// Router logits that are no numbers choose nobody. The step goes on, so that no other rank waits in vain; its loss is no
-/// number either, and that is what the trainer acts on.
+/// Router logits that are no numbers choose nobody. The step goes on, so that no other rank waits in vain;
+/// its loss is no number either, and that is what the trainer acts on.
 template <typename T>
 void Poison(MoeSaved<T>& s) {
   constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
@@ -101,7 +101,8 @@ void MoeWorkspace<T>::Take(Arena& arena, const ModelConfig& c, const ProcessMesh
   logits = arena.Take<T>(rows, c.n_routed_experts);
   dcopies = arena.Take<T>(std::max(max, copies), c.hidden_size);
   // The same memory serves the routed experts' rows and, wider and fewer, the shared ones'.
-  const int64_t routed = max * LocalWidth(c.moe_intermediate_size, mesh), shared = rows * SharedWidth(c, mesh);
+  const int64_t routed = max * LocalWidth(c.moe_intermediate_size, mesh),
+                shared = rows * SharedWidth(c, mesh);
   dgate = arena.Take<T>(1, std::max(routed, shared));
   dup = arena.Take<T>(1, std::max(routed, shared));
   dweights = arena.Take<T>(rows, c.num_experts_per_tok);
@@ -142,7 +143,8 @@ Status MoeRebuild(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<co
 
 template <typename T>
 Status MoeBackward(const LayerContext<T>& ctx, int64_t layer, const MoeParameters<T>& p, View<const T> x,
-                   const MoeSaved<T>& s, MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx, LayerStatistics& statistics) {
+                   const MoeSaved<T>& s, MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx,
+                   LayerStatistics& statistics) {
   const PartClock::Scope scope(ctx.ops.clock, StepPart::kExperts);
   const OpContext& ops = ctx.ops;
   work.plan.Build(s.ids, ctx.config->expert_capacity);
@@ -156,7 +158,8 @@ Status MoeBackward(const LayerContext<T>& ctx, int64_t layer, const MoeParameter
   const View<T> dout = work.dcopies.Rows(0, here);
   if (moves) {
     CombineBackward<T>(ops, work.plan, dbranch, s.out, s.weights, work.send, dweights);
-    RETURN_IF_ERROR(work.exchange.ToOwners(work.send.Rows(0, sent), work.moved, dout, "gradients to experts"));
+    RETURN_IF_ERROR(
+        work.exchange.ToOwners(work.send.Rows(0, sent), work.moved, dout, "gradients to experts"));
   } else {
     CombineBackward<T>(ops, work.plan, dbranch, s.out, s.weights, dout, dweights);
   }
@@ -178,7 +181,8 @@ Status MoeBackward(const LayerContext<T>& ctx, int64_t layer, const MoeParameter
   GroupedLinearBackwardWeight<T>(ops, dgate, copies, offsets, p.gate_grad);
   GroupedLinearBackwardWeight<T>(ops, dup, copies, offsets, p.up_grad);
   if (moves) {
-    RETURN_IF_ERROR(work.exchange.FromOwners(dcopies, work.moved, work.send.Rows(0, sent), "gradients from experts"));
+    RETURN_IF_ERROR(
+        work.exchange.FromOwners(dcopies, work.moved, work.send.Rows(0, sent), "gradients from experts"));
     GatherBackward<T>(ops, work.plan, work.send, dx, false);
   } else {
     GatherBackward<T>(ops, work.plan, dcopies, dx, false);
@@ -195,22 +199,24 @@ Status MoeBackward(const LayerContext<T>& ctx, int64_t layer, const MoeParameter
   std::fill_n(dlogits.data, dlogits.rows * dlogits.cols, T{});
   RouterBackward<T>(ops, *ctx.config, s.scores, s.ids, dweights, dlogits);
   if (ctx.balance != 0)
-    statistics.balance_loss += SequenceBalance<T>(ops, *ctx.config, ctx.balance, ctx.batch->bounds, s.scores, s.ids, dlogits);
+    statistics.balance_loss +=
+        SequenceBalance<T>(ops, *ctx.config, ctx.balance, ctx.batch->bounds, s.scores, s.ids, dlogits);
   ctx.SeeGradient("router logits", layer, dlogits);
   LinearBackwardInput<T>(ops.Exact(), dlogits, p.router.weight(), dx, true);
   LinearBackwardWeight<T>(ops.Exact(), dlogits, x, p.router.grad);
   return {};
 }
 
-#define HADAL_INSTANTIATE(T)                                                                                          \
-  template struct MoeSaved<T>;                                                                                        \
-  template struct MoeWorkspace<T>;                                                                                    \
-  template Status MoeForward<T>(const LayerContext<T>&, int64_t, const MoeParameters<T>&, View<const T>,              \
-                                MoeSaved<T>&, MoeWorkspace<T>&, View<T>, LayerStatistics&);                           \
-  template Status MoeRebuild<T>(const LayerContext<T>&, const MoeParameters<T>&, View<const T>, MoeSaved<T>&,         \
-                                MoeWorkspace<T>&);                                                                    \
-  template Status MoeBackward<T>(const LayerContext<T>&, int64_t, const MoeParameters<T>&, View<const T>,             \
-                                 const MoeSaved<T>&, MoeWorkspace<T>&, View<const T>, View<T>, LayerStatistics&);
+#define HADAL_INSTANTIATE(T)                                                                              \
+  template struct MoeSaved<T>;                                                                            \
+  template struct MoeWorkspace<T>;                                                                        \
+  template Status MoeForward<T>(const LayerContext<T>&, int64_t, const MoeParameters<T>&, View<const T>,  \
+                                MoeSaved<T>&, MoeWorkspace<T>&, View<T>, LayerStatistics&);               \
+  template Status MoeRebuild<T>(const LayerContext<T>&, const MoeParameters<T>&, View<const T>,           \
+                                MoeSaved<T>&, MoeWorkspace<T>&);                                          \
+  template Status MoeBackward<T>(const LayerContext<T>&, int64_t, const MoeParameters<T>&, View<const T>, \
+                                 const MoeSaved<T>&, MoeWorkspace<T>&, View<const T>, View<T>,            \
+                                 LayerStatistics&);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(double)
 #undef HADAL_INSTANTIATE

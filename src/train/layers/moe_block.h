@@ -1,5 +1,5 @@
-// Mixture of experts of one layer, forward and backward: router, routed experts (spread over expert-parallel ranks,
-// their width over tensor-parallel ones) and shared experts (arXiv 2412.19437, section 2.1.2).
+// Mixture of experts of one layer, forward and backward: router, routed experts (spread over expert-parallel
+// ranks, their width over tensor-parallel ones) and shared experts (arXiv 2412.19437, section 2.1.2).
 #pragma once
 
 #include <memory>
@@ -21,7 +21,8 @@ struct MoeSaved {
   NetworkSaved<T> shared;     // [T, shared width]; none without shared experts
   // The plan of the last forward or rebuild; an owner of several micro-batches rebuilds it from ids.
   void TakeKept(Arena& arena, const ModelConfig& c, int64_t rows);
-  void TakeRebuilt(Arena& arena, const ModelConfig& c, const ProcessMesh& mesh, int64_t rows, int64_t max_copies);
+  void TakeRebuilt(Arena& arena, const ModelConfig& c, const ProcessMesh& mesh, int64_t rows,
+                   int64_t max_copies);
 };
 
 /// What all MoE layers of a stage share while one of them runs.
@@ -38,8 +39,8 @@ struct MoeWorkspace {
   void Take(Arena& arena, const ModelConfig& c, const ProcessMesh& mesh, int64_t rows);
 };
 
-/// branch [T, d] = experts and shared experts of x [T, d] (already normed), summed over the tensor-parallel ranks.
-/// `statistics` counts choices and dropped copies.
+/// branch [T, d] = experts and shared experts of x [T, d] (already normed), summed over the tensor-parallel
+/// ranks. `statistics` counts choices and dropped copies.
 template <typename T>
 Status MoeForward(const LayerContext<T>& ctx, int64_t layer, const MoeParameters<T>& p, View<const T> x,
                   MoeSaved<T>& saved, MoeWorkspace<T>& work, View<T> branch, LayerStatistics& statistics);
@@ -47,9 +48,11 @@ Status MoeForward(const LayerContext<T>& ctx, int64_t layer, const MoeParameters
 template <typename T>
 Status MoeRebuild(const LayerContext<T>& ctx, const MoeParameters<T>& p, View<const T> x, MoeSaved<T>& saved,
                   MoeWorkspace<T>& work);
-/// dx [T, d] = the gradient of <dbranch, branch> + ctx.balance * balance loss; parameters' gradients are added.
+/// dx [T, d] = the gradient of <dbranch, branch> + ctx.balance * balance loss; parameters' gradients are
+/// added.
 template <typename T>
 Status MoeBackward(const LayerContext<T>& ctx, int64_t layer, const MoeParameters<T>& p, View<const T> x,
-                   const MoeSaved<T>& saved, MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx, LayerStatistics& statistics);
+                   const MoeSaved<T>& saved, MoeWorkspace<T>& work, View<const T> dbranch, View<T> dx,
+                   LayerStatistics& statistics);
 
 }  // namespace hadal::train

@@ -20,8 +20,9 @@ void NetworkExpand(const OpContext& ops, const NetworkParameters<T>& p, View<con
 }
 
 template <typename T>
-void NetworkBackward(const OpContext& ops, const NetworkParameters<T>& p, View<const T> x, const NetworkSaved<T>& s,
-                     View<const T> dout, View<T> dgate, View<T> dup, View<T> dx, bool accumulate) {
+void NetworkBackward(const OpContext& ops, const NetworkParameters<T>& p, View<const T> x,
+                     const NetworkSaved<T>& s, View<const T> dout, View<T> dgate, View<T> dup, View<T> dx,
+                     bool accumulate) {
   LinearBackwardInput<T>(ops, dout, p.down.weight(), dgate, false);  // of the hidden state
   LinearBackwardWeight<T>(ops, dout, s.hidden, p.down.grad);
   SwiGluBackward<T>(ops, dgate, s.gate, s.up, dgate, dup);
@@ -31,10 +32,11 @@ void NetworkBackward(const OpContext& ops, const NetworkParameters<T>& p, View<c
   LinearBackwardWeight<T>(ops, dup, x, p.up.grad);
 }
 
-#define HADAL_INSTANTIATE(T)                                                                                        \
-  template struct NetworkSaved<T>;                                                                                  \
-  template void NetworkExpand<T>(const OpContext&, const NetworkParameters<T>&, View<const T>, NetworkSaved<T>&);   \
-  template void NetworkBackward<T>(const OpContext&, const NetworkParameters<T>&, View<const T>,                    \
+#define HADAL_INSTANTIATE(T)                                                                     \
+  template struct NetworkSaved<T>;                                                               \
+  template void NetworkExpand<T>(const OpContext&, const NetworkParameters<T>&, View<const T>,   \
+                                 NetworkSaved<T>&);                                              \
+  template void NetworkBackward<T>(const OpContext&, const NetworkParameters<T>&, View<const T>, \
                                    const NetworkSaved<T>&, View<const T>, View<T>, View<T>, View<T>, bool);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(double)

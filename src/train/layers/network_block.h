@@ -1,5 +1,5 @@
-// One SwiGLU network, forward and backward, its width split over tensor-parallel ranks: of a dense layer, or the
-// shared experts. Results are this rank's part of a sum.
+// One SwiGLU network, forward and backward, its width split over tensor-parallel ranks: of a dense layer, or
+// the shared experts. Results are this rank's part of a sum.
 #pragma once
 
 #include "train/layers/arena.h"
@@ -17,11 +17,13 @@ struct NetworkSaved {
 
 /// saved = silu(x gate^T)∘(x up^T) and its parts. x: [T, d].
 template <typename T>
-void NetworkExpand(const OpContext& ops, const NetworkParameters<T>& p, View<const T> x, NetworkSaved<T>& saved);
-/// dx (+)= this rank's part of the gradient; gradients of parameters are added. dout: [T, d]. dgate, dup: scratch
-/// [T, width].
+void NetworkExpand(const OpContext& ops, const NetworkParameters<T>& p, View<const T> x,
+                   NetworkSaved<T>& saved);
+/// dx (+)= this rank's part of the gradient; gradients of parameters are added. dout: [T, d]. dgate, dup:
+/// scratch [T, width].
 template <typename T>
-void NetworkBackward(const OpContext& ops, const NetworkParameters<T>& p, View<const T> x, const NetworkSaved<T>& saved,
-                     View<const T> dout, View<T> dgate, View<T> dup, View<T> dx, bool accumulate);
+void NetworkBackward(const OpContext& ops, const NetworkParameters<T>& p, View<const T> x,
+                     const NetworkSaved<T>& saved, View<const T> dout, View<T> dgate, View<T> dup, View<T> dx,
+                     bool accumulate);
 
 }  // namespace hadal::train

@@ -24,7 +24,8 @@ enum class Split { kNone, kRows, kColumns };
 /// Attention by heads, networks by width, embedding and head by vocabulary; the rest is on every rank.
 Split SplitOf(const Shard& s) {
   if (s.kind == TensorKind::kEmbedding || s.kind == TensorKind::kHead) return Split::kRows;
-  for (const std::string_view rows : {"q_b_proj.weight", ".q_proj.weight", "kv_b_proj.weight", "gate_proj.weight", "up_proj.weight"})
+  for (const std::string_view rows :
+       {"q_b_proj.weight", ".q_proj.weight", "kv_b_proj.weight", "gate_proj.weight", "up_proj.weight"})
     if (Ends(s.name, rows)) return Split::kRows;
   for (const std::string_view columns : {"o_proj.weight", "down_proj.weight"})
     if (Ends(s.name, columns)) return Split::kColumns;
@@ -48,7 +49,8 @@ Shard MakeShard(const ModelConfig& c, const ProcessMesh& mesh, const TensorSpec&
   s.expert = ExpertOf(spec.name) >= 0;
   const Split split = SplitOf(s);
   const int64_t unit = UnitOf(c, s);
-  const Part part = PartOf((split == Split::kColumns ? s.cols : s.rows) / unit, mesh.shape().tensor, mesh.shard());
+  const Part part =
+      PartOf((split == Split::kColumns ? s.cols : s.rows) / unit, mesh.shape().tensor, mesh.shard());
   if (split == Split::kRows) {
     s.row = part.first * unit;
     s.rows = part.count * unit;
@@ -63,13 +65,15 @@ Shard MakeShard(const ModelConfig& c, const ProcessMesh& mesh, const TensorSpec&
 
 Status CheckSplit(const ModelConfig& c, const MeshShape& m) {
   if (c.num_attention_heads < m.tensor)
-    return InvalidArgument("{} attention heads cannot be split over tensor_parallel = {}", c.num_attention_heads, m.tensor);
+    return InvalidArgument("{} attention heads cannot be split over tensor_parallel = {}",
+                           c.num_attention_heads, m.tensor);
   const int64_t width = c.n_routed_experts > 0 ? c.moe_intermediate_size : c.intermediate_size;
   if (std::min(width, c.vocab_size) < m.tensor)
-    return InvalidArgument("a network of width {} and {} words cannot be split over tensor_parallel = {}", width,
-                           c.vocab_size, m.tensor);
+    return InvalidArgument("a network of width {} and {} words cannot be split over tensor_parallel = {}",
+                           width, c.vocab_size, m.tensor);
   if (c.num_hidden_layers < m.pipeline)
-    return InvalidArgument("{} layers cannot be split over pipeline_parallel = {}", c.num_hidden_layers, m.pipeline);
+    return InvalidArgument("{} layers cannot be split over pipeline_parallel = {}", c.num_hidden_layers,
+                           m.pipeline);
   if (c.num_nextn_predict_layers > 1)
     return Unsupported("{} multi-token-prediction layers; training knows one", c.num_nextn_predict_layers);
   return m.expert > 1 ? CheckExpertSplit(c, m.expert) : Status();
@@ -107,8 +111,9 @@ Result<std::vector<Shard>> PlaceParameters(const ModelConfig& c, const ProcessMe
       continue;
     }
     const int64_t layer = std::atoll(spec.name.c_str() + std::string_view("model.layers.").size());
-    const bool here = layer >= c.num_hidden_layers ? mesh.last_stage()
-                                                   : layer >= layers.first && layer < layers.first + layers.count;
+    const bool here = layer >= c.num_hidden_layers
+                          ? mesh.last_stage()
+                          : layer >= layers.first && layer < layers.first + layers.count;
     if (here) add(spec, false);
   }
   shards.insert(shards.end(), routed.begin(), routed.end());
@@ -116,7 +121,8 @@ Result<std::vector<Shard>> PlaceParameters(const ModelConfig& c, const ProcessMe
 }
 
 template <typename T>
-Result<std::unique_ptr<ParameterSet<T>>> ParameterSet<T>::Create(const ModelConfig& config, const ProcessMesh& mesh) {
+Result<std::unique_ptr<ParameterSet<T>>> ParameterSet<T>::Create(const ModelConfig& config,
+                                                                 const ProcessMesh& mesh) {
   ASSIGN_OR_RETURN(std::vector<Shard> placed, PlaceParameters(config, mesh));
   ASSIGN_OR_RETURN(ShardSet<T> shards, ShardSet<T>::Create(std::move(placed), mesh));
   std::unique_ptr<ParameterSet> set(new ParameterSet(std::move(shards)));
@@ -143,7 +149,8 @@ LayerParameters<T> ParameterSet<T>::BindLayer(const ModelConfig& c, int64_t laye
   const std::string prefix = LayerPrefix(layer);
   const auto get = [&](std::string_view name) { return Get(fmt::format("{}{}", prefix, name)); };
   const auto network = [&](const std::string& at) {
-    return NetworkParameters<T>{get(at + "gate_proj.weight"), get(at + "up_proj.weight"), get(at + "down_proj.weight")};
+    return NetworkParameters<T>{get(at + "gate_proj.weight"), get(at + "up_proj.weight"),
+                                get(at + "down_proj.weight")};
   };
   LayerParameters<T> p;
   p.attention_norm = get("input_layernorm.weight");
@@ -201,8 +208,9 @@ void ParameterSet<T>::Bind(const ModelConfig& c, const ProcessMesh& mesh) {
   head = c.tie_word_embeddings ? embedding : std::optional(Get("lm_head.weight"));
   if (!predicts) return;
   const std::string prefix = LayerPrefix(c.num_hidden_layers);
-  mtp = MtpParameters<T>{Get(prefix + "enorm.weight"), Get(prefix + "hnorm.weight"), Get(prefix + "eh_proj.weight"),
-                         Get(prefix + "shared_head.norm.weight"), BindLayer(c, c.num_hidden_layers)};
+  mtp = MtpParameters<T>{Get(prefix + "enorm.weight"), Get(prefix + "hnorm.weight"),
+                         Get(prefix + "eh_proj.weight"), Get(prefix + "shared_head.norm.weight"),
+                         BindLayer(c, c.num_hidden_layers)};
 }
 
 template class ParameterSet<float>;

@@ -21,13 +21,13 @@ inline Part PartOf(int64_t total, int parts, int index) {
   return {first, total * (index + 1) / parts - first};
 }
 
-/// Layers of a stage: those of the model, split as evenly as can be (the later stages get the larger parts; the last
-/// one also has the head).
+/// Layers of a stage: those of the model, split as evenly as can be (the later stages get the larger parts;
+/// the last one also has the head).
 Part StageLayers(const ModelConfig& config, const MeshShape& mesh, int stage);
 
-/// All that `mesh`'s rank holds, dense parts first, then experts. Router biases are not among them: no gradient trains
-/// them. kInvalidArgument, with the arithmetic: fewer heads than tensor shards, fewer layers than stages, experts that
-/// do not divide.
+/// All that `mesh`'s rank holds, dense parts first, then experts. Router biases are not among them: no
+/// gradient trains them. kInvalidArgument, with the arithmetic: fewer heads than tensor shards, fewer layers
+/// than stages, experts that do not divide.
 Result<std::vector<Shard>> PlaceParameters(const ModelConfig& config, const ProcessMesh& mesh);
 
 template <typename T>
@@ -82,7 +82,8 @@ class ParameterSet : public ShardSet<T> {
   const std::vector<Bias>& biases() const { return biases_; }
 
   // What this stage has.
-  std::optional<Parameter<T>> embedding;  // [vocabulary part, d]; on the last stage too where it is used there
+  std::optional<Parameter<T>>
+      embedding;  // [vocabulary part, d]; on the last stage too where it is used there
   std::vector<LayerParameters<T>> layers;
   int64_t first_layer = 0;
   std::optional<Parameter<T>> final_norm, head;  // last stage; a tied head is the embedding

@@ -41,7 +41,8 @@ Stage<T>::Stage(const ModelConfig& c, const ProcessMesh& mesh, ParameterSet<T>* 
 }
 
 template <typename T>
-uint64_t Stage<T>::PlannedBytes(const ModelConfig& config, const ProcessMesh& mesh, const StageLimits& limits) {
+uint64_t Stage<T>::PlannedBytes(const ModelConfig& config, const ProcessMesh& mesh,
+                                const StageLimits& limits) {
   Arena counting;
   const Stage stage(config, mesh, nullptr, OpContext{}, limits, counting);
   return counting.used();
@@ -62,13 +63,19 @@ template <typename T>
 void Stage<T>::ResetSums() {
   sums_ = {};
   for (size_t i = 0; i < layer_ids_.size(); ++i)
-    statistics_[i] = {.choices = std::vector<int64_t>(
-                          config_.IsMoeLayer(layer_ids_[i]) ? static_cast<size_t>(config_.n_routed_experts) : 0)};
+    statistics_[i] = {.choices = std::vector<int64_t>(config_.IsMoeLayer(layer_ids_[i])
+                                                          ? static_cast<size_t>(config_.n_routed_experts)
+                                                          : 0)};
 }
 
 template <typename T>
 LayerContext<T> Stage<T>::Context(const MicroBatch& batch, const StepWeights& weights) const {
-  return {.ops = ops_, .config = &config_, .mesh = &mesh_, .rope = rope_.get(), .batch = &batch, .probe = probe_,
+  return {.ops = ops_,
+          .config = &config_,
+          .mesh = &mesh_,
+          .rope = rope_.get(),
+          .batch = &batch,
+          .probe = probe_,
           .balance = weights.balance};
 }
 
@@ -85,15 +92,16 @@ Result<View<const T>> Stage<T>::Forward(int64_t slot_index, const MicroBatch& ba
   if (mesh_.first_stage()) {
     const View<T> x = state(0);
     EmbeddingForward<T>(ops_, params_->embedding->weight(), params_->vocabulary.first, batch.tokens, x);
-    RETURN_IF_ERROR(mesh_.tensor().AllReduceSum(std::span(x.data, static_cast<size_t>(rows * x.cols)), "embeddings"));
+    RETURN_IF_ERROR(
+        mesh_.tensor().AllReduceSum(std::span(x.data, static_cast<size_t>(rows * x.cols)), "embeddings"));
     ctx.See("embedding", -1, x);
   } else {
     Copy<T>(input, state(0));
     ctx.See("input from the stage before", -1, state(0));
   }
   for (size_t i = 0; i < layers; ++i) {
-    RETURN_IF_ERROR(LayerForward<T>(ctx, layer_ids_[i], params_->layers[i], limits_.checkpointing, slot.layers[i], work_,
-                                    state(i + 1), statistics_[i]));
+    RETURN_IF_ERROR(LayerForward<T>(ctx, layer_ids_[i], params_->layers[i], limits_.checkpointing,
+                                    slot.layers[i], work_, state(i + 1), statistics_[i]));
   }
   if (mesh_.last_stage())
     RETURN_IF_ERROR(head_->Run(ctx, *params_, state(layers), weights.loss, backward, slot.dout, sums_,
@@ -110,8 +118,8 @@ Result<View<const T>> Stage<T>::Backward(int64_t slot_index, const MicroBatch& b
   Copy<T>(mesh_.last_stage() ? View<const T>(slot.dout) : dout, d);
   ctx.SeeGradient(mesh_.last_stage() ? "the last layer" : "output to the stage after", -1, d);
   for (size_t i = slot.layers.size(); i-- > 0;) {
-    RETURN_IF_ERROR(LayerBackward<T>(ctx, layer_ids_[i], params_->layers[i], limits_.checkpointing, slot.layers[i],
-                                     work_, d, statistics_[i]));
+    RETURN_IF_ERROR(LayerBackward<T>(ctx, layer_ids_[i], params_->layers[i], limits_.checkpointing,
+                                     slot.layers[i], work_, d, statistics_[i]));
   }
   if (!mesh_.first_stage()) return View<const T>(d);
   EmbeddingBackward<T>(ops_, d, params_->vocabulary.first, batch.tokens, params_->embedding->grad);

@@ -1,5 +1,5 @@
-// One pipeline stage of the model: embedding (on the first), layers, losses (on the last), forward and backward of
-// several micro-batches on their way.
+// One pipeline stage of the model: embedding (on the first), layers, losses (on the last), forward and
+// backward of several micro-batches on their way.
 #pragma once
 
 #include <memory>
@@ -24,21 +24,23 @@ struct StepWeights {
 template <typename T>
 class Stage {
  public:
-  /// `config`, `mesh`, `params` and what `ops` refers to must outlive the stage. kResourceExhausted: the activations
-  /// do not fit, with their bytes.
+  /// `config`, `mesh`, `params` and what `ops` refers to must outlive the stage. kResourceExhausted: the
+  /// activations do not fit, with their bytes.
   static Result<std::unique_ptr<Stage>> Create(const ModelConfig& config, const ProcessMesh& mesh,
-                                               ParameterSet<T>& params, const OpContext& ops, const StageLimits& limits);
+                                               ParameterSet<T>& params, const OpContext& ops,
+                                               const StageLimits& limits);
   /// Bytes that Create takes.
   static uint64_t PlannedBytes(const ModelConfig& config, const ProcessMesh& mesh, const StageLimits& limits);
 
-  /// Runs micro-batch `batch` in `slot`. input: [T, d] from the stage before; ignored on the first. Returns the output
-  /// [T, d] for the stage after, valid until the slot's next forward; on the last stage losses are added to sums() and,
-  /// with `backward`, their gradients to the parameters.
-  Result<View<const T>> Forward(int64_t slot, const MicroBatch& batch, View<const T> input, const StepWeights& weights,
-                                bool backward);
-  /// dout: [T, d], the gradient of the slot's output; ignored on the last stage. Returns that of the input; empty on the
-  /// first stage.
-  Result<View<const T>> Backward(int64_t slot, const MicroBatch& batch, View<const T> dout, const StepWeights& weights);
+  /// Runs micro-batch `batch` in `slot`. input: [T, d] from the stage before; ignored on the first. Returns
+  /// the output [T, d] for the stage after, valid until the slot's next forward; on the last stage losses are
+  /// added to sums() and, with `backward`, their gradients to the parameters.
+  Result<View<const T>> Forward(int64_t slot, const MicroBatch& batch, View<const T> input,
+                                const StepWeights& weights, bool backward);
+  /// dout: [T, d], the gradient of the slot's output; ignored on the last stage. Returns that of the input;
+  /// empty on the first stage.
+  Result<View<const T>> Backward(int64_t slot, const MicroBatch& batch, View<const T> dout,
+                                 const StepWeights& weights);
 
   /// Since the last reset.
   const LossSums& sums() const { return sums_; }

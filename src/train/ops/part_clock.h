@@ -35,7 +35,8 @@ class PartClock {
   class Scope {
    public:
     /// clock: null for nobody who listens.
-    Scope(PartClock* clock, StepPart part) : clock_(clock && clock->part_ == StepPart::kRest ? clock : nullptr) {
+    Scope(PartClock* clock, StepPart part)
+        : clock_(clock && clock->part_ == StepPart::kRest ? clock : nullptr) {
       if (clock_) clock_->Turn(part);
     }
     ~Scope() {

@@ -62,8 +62,8 @@ struct RowKernels {
   /// sum of x^2, in 8 lanes of double that are added in order. The same bits for every instruction set.
   double (*sum_squares)(const T* x, int64_t width);
   /// With g' = scale g: m = beta1 m + (1 - beta1) g', v = beta2 v + (1 - beta2) g'^2,
-  /// w = keep w - rate (m correct1) / (sqrt(v correct2) + epsilon). No fused operations: the same bits for every
-  /// instruction set.
+  /// w = keep w - rate (m correct1) / (sqrt(v correct2) + epsilon). No fused operations: the same bits for
+  /// every instruction set.
   void (*adamw)(const AdamWFactors<T>& factors, const T* g, int64_t width, T* m, T* v, T* w);
 };
 

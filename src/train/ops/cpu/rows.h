@@ -179,7 +179,8 @@ void AdamW(const AdamWFactors<T>& f, const T* g, int64_t width, T* m, T* v, T* w
     const auto second = beta2 * L::Load(v + i, n) + rest2 * x * x;
     L::Store(first, m + i, n);
     L::Store(second, v + i, n);
-    L::Store(keep * L::Load(w + i, n) - rate * (first * correct1) / (L::RootOf(second * correct2) + epsilon), w + i, n);
+    L::Store(keep * L::Load(w + i, n) - rate * (first * correct1) / (L::RootOf(second * correct2) + epsilon),
+             w + i, n);
   });
 }
 
