@@ -9,7 +9,7 @@ namespace {
 
 using namespace testing_kernels;
 
-constexpr int64_t kRows = 9;
+constexpr int64_t kRows = 13;
 
 std::vector<LinearCase> Cases() {
   using W = WeightFormat;
@@ -24,7 +24,7 @@ std::vector<LinearCase> Cases() {
   return cases;
 }
 
-/// Nine rows through one table, with every row's outputs guarded.
+/// Rows through one table, with every row's outputs guarded.
 struct Product {
   std::vector<GuardedFloats> rows;
   explicit Product(int64_t m, int64_t out) : rows(static_cast<size_t>(m), GuardedFloats(out)) {}
@@ -95,7 +95,7 @@ TEST_P(LinearTest, ARowsBitsDependOnNothingBesideIt) {
         const PreparedRows inputs(*table, w, x.data(), kRows);
         Product whole(kRows, out);
         whole.Run(*table, w, inputs.rows.data(), 0, panels);
-        for (int64_t m : {1, 2, 3, 4, 5, 7}) {
+        for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 12}) {
           for (int64_t first : {int64_t{0}, int64_t{1}, kRows - m}) {
             Product part(m, out);
             part.Run(*table, w, inputs.rows.data() + first, 0, panels);

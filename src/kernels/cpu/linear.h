@@ -1,8 +1,8 @@
-// Linear on vectors: the loop nest, and how a format enters it. Included once per target.
+// Linear on vectors: tiles of f32 products, and how a format enters them. Included once per target.
 //
-// A tile is MR rows times NP panels of one strip, 16 outputs each, its accumulators in registers. Each accumulator sees its inputs
-// in ascending k, one at a time (or pair or four at a time where the instruction says so), so its bits do not depend
-// on MR, NP, the rows beside it or the thread.
+// A tile is MR rows times NP panels of one strip, 16 outputs each, its accumulators in registers (linear_tiles.h says
+// which). Each accumulator sees its inputs in ascending k, one at a time (or pair or four at a time where the
+// instruction says so), so its bits do not depend on MR, NP, the rows beside it or the thread.
 #pragma once
 
 #include "kernels/cpu/decode.h"
@@ -86,34 +86,6 @@ struct ScaledProduct {
       for (int p = 0; p < NP; ++p) StoreOutputs(w, total[r][p], panel + p, y[r]);
   }
 };
-
-/// NP panels of one strip: rows by four, two and one.
-template <class Product, int NP>
-void RunTiles(const PanelWeight& w, const void* const* rows, int64_t m, int64_t panel, float* const* y) {
-  int64_t r = 0;
-  for (; r + 4 <= m; r += 4) Product::template Tile<4, NP>(w, rows + r, panel, y + r);
-  if (r + 2 <= m) {
-    Product::template Tile<2, NP>(w, rows + r, panel, y + r);
-    r += 2;
-  }
-  if (r < m) Product::template Tile<1, NP>(w, rows + r, panel, y + r);
-}
-
-/// Strip by strip: a single row takes whole strips, several rows take their panels by two.
-template <class Product>
-void RunLinear(const PanelWeight& w, const void* const* rows, int64_t m, int64_t first_panel, int64_t panel_count,
-               float* const* y) {
-  const int64_t end = first_panel + panel_count;
-  for (int64_t panel = first_panel; panel < end;) {
-    const int64_t strip_end = (panel / kStrip + 1) * kStrip, stop = strip_end < end ? strip_end : end;
-    if (m == 1 && stop - panel == kStrip) {
-      Product::template Tile<1, kStrip>(w, rows, panel, y);
-      panel = stop;
-    }
-    for (; panel + 2 <= stop; panel += 2) RunTiles<Product, 2>(w, rows, m, panel, y);
-    if (panel < stop) RunTiles<Product, 1>(w, rows, m, panel++, y);
-  }
-}
 
 }  // namespace
 }  // namespace hadal

@@ -23,6 +23,7 @@ struct BF16Dot {
     for (int64_t pair = 0; pair < w.padded_in / 2; ++pair, walk.at += walk.step) {
       for (int p = 0; p < NP; ++p) {
         const __m512i weights = _mm512_loadu_si512(walk.at + p * 64);
+        if constexpr (MR > 1 && NP == kStrip) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
         for (int r = 0; r < MR; ++r)
           sum[r][p] = DotBF16(sum[r][p], weights, static_cast<const uint32_t*>(rows[r])[pair]);
       }
@@ -44,7 +45,7 @@ struct Fp8Dot {
       F32x16 sum[MR][NP] = {};
       for (int64_t k = begin; k < end; k += 4, walk.at += walk.step) {
         for (int p = 0; p < NP; ++p) {
-          if constexpr (MR == 1) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
+          if constexpr (NP == kStrip) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
           __m512i pair01, pair23;
           E4M3ToBF16Pairs(_mm512_loadu_si512(walk.at + p * 64), &pair01, &pair23);
           for (int r = 0; r < MR; ++r) {
@@ -128,13 +129,13 @@ struct IntDot {
         for (int p = 0; p < NP; ++p) {
           U32x16 codes;
           __builtin_memcpy(&codes, walk.at + p * 64, 64);
-          if constexpr (MR == 1) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
+          if constexpr (NP == kStrip) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
           for (int r = 0; r < MR; ++r)
             sum[r][p] = Format::Dot(sum[r][p], codes, static_cast<const uint32_t*>(rows[r]) + k / 4);
         }
       }
       for (int p = 0; p < NP; ++p) {
-        if constexpr (MR == 1) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
+        if constexpr (NP == kStrip) __builtin_prefetch(walk.at + p * 64 + kPrefetchBytes);
         const F32x16 scale = walk.Scales(w, p);
         for (int r = 0; r < MR; ++r) {
           const char* aux = static_cast<const char*>(rows[r]) + own;

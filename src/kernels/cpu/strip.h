@@ -7,7 +7,7 @@
 namespace hadal {
 namespace {
 
-/// How far ahead of a single row's stream its bytes are asked for. Decoding FP8 and INT4 leaves the processor too few
+/// How far ahead in a strip's stream its bytes are asked for. Decoding FP8 and INT4 leaves the processor too few
 /// loads in flight to run ahead by itself. Of 2 to 16 KiB, 8 was best (Zen 5: 98 % of the bandwidth of plain reads
 /// against 85 without). Past the end of a weight it does no harm.
 constexpr int64_t kPrefetchBytes = 8192;

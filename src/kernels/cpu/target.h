@@ -1,7 +1,7 @@
 // The kernels of one target: HADAL_TARGET names its namespace. Included by target_*.cc alone.
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/elementwise.h"
-#include "kernels/cpu/linear_dot.h"
+#include "kernels/cpu/linear_tiles.h"
 #include "kernels/cpu/prepare.h"
 #include "kernels/cpu/targets.h"
 
