@@ -26,7 +26,13 @@ HADAL_INLINE void WidenRow(const void* row, bool is_bf16, int64_t width, float* 
   }
 }
 
+/// The tokens of the next tile are asked for while this one is computed: rows are short and lie block by block.
+HADAL_INLINE void PrefetchRow(const void* row, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(row) + at);
+}
+
 /// The scores of 16 heads (lanes) against N tokens, for t in [0, N): out[t] = sum_i tokens[t][i] * q[i].
+/// With 16 tokens a step is 16 multiply-adds for 17 loads, of which two run a cycle as of those.
 template <int N>
 HADAL_INLINE void HeadScores(const float* q, const float* tokens, int64_t width, F32x16* out) {
   F32x16 sum[N] = {};
@@ -37,28 +43,50 @@ HADAL_INLINE void HeadScores(const float* q, const float* tokens, int64_t width,
   for (int t = 0; t < N; ++t) out[t] = sum[t];
 }
 
-/// out[h][c] = out[h][c] * keep[h] + sum_t p[t][h] * tokens[t][c] over `count` tokens, t ascending.
-HADAL_INLINE void AccumulateLatent(const float* p, const float* tokens, int64_t count, int64_t width,
-                                   const float* keep, int64_t heads, int64_t latent, float* out) {
-  for (int64_t h = 0; h < heads; ++h) {
-    float* o = out + h * latent;
-    int64_t c = 0;
-    for (; c + 64 <= latent; c += 64) {
-      F32x16 sum[4];
-      for (int j = 0; j < 4; ++j) sum[j] = Load(o + c + 16 * j) * Set1(keep[h]);
-      for (int64_t t = 0; t < count; ++t) {
-        const F32x16 weight = Set1(p[t * kPanel + h]);
-        for (int j = 0; j < 4; ++j) sum[j] = Fma(weight, Load(tokens + t * width + c + 16 * j), sum[j]);
-      }
-      for (int j = 0; j < 4; ++j) Store(sum[j], o + c + 16 * j);
-    }
-    for (; c < latent; ++c) {
-      float sum = o[c] * keep[h];
-      for (int64_t t = 0; t < count; ++t)
-        sum = Fma(Set1(p[t * kPanel + h]), Set1(tokens[t * width + c]), Set1(sum))[0];
-      o[c] = sum;
+/// out[h][c] = out[h][c] * keep[h] + sum_t p[t][h] * tokens[t][c] over `count` tokens, t ascending, of H heads and V
+/// vectors of the latent. Four by four is 16 sums for 8 loads a token: even from the second-level cache, where a
+/// tile's tokens lie, the multiply-adds are what takes the time.
+template <int H, int V>
+HADAL_INLINE void AccumulateBlock(const float* p, const float* tokens, int64_t count, int64_t width,
+                                  const float* keep, int64_t latent, float* out) {
+  F32x16 sum[H][V];
+  for (int h = 0; h < H; ++h)
+    for (int v = 0; v < V; ++v) sum[h][v] = Load(out + h * latent + v * 16) * Set1(keep[h]);
+  for (int64_t t = 0; t < count; ++t) {
+    F32x16 value[V];
+    for (int v = 0; v < V; ++v) value[v] = Load(tokens + t * width + v * 16);
+    for (int h = 0; h < H; ++h) {
+      const F32x16 weight = Set1(p[t * kPanel + h]);
+      for (int v = 0; v < V; ++v) sum[h][v] = Fma(weight, value[v], sum[h][v]);
     }
   }
+  for (int h = 0; h < H; ++h)
+    for (int v = 0; v < V; ++v) Store(sum[h][v], out + h * latent + v * 16);
+}
+
+/// The same of H heads and the whole latent.
+template <int H>
+HADAL_INLINE void AccumulateHeads(const float* p, const float* tokens, int64_t count, int64_t width,
+                                  const float* keep, int64_t latent, float* out) {
+  int64_t c = 0;
+  for (; c + 64 <= latent; c += 64) AccumulateBlock<H, 4>(p, tokens + c, count, width, keep, latent, out + c);
+  for (; c + 16 <= latent; c += 16) AccumulateBlock<H, 1>(p, tokens + c, count, width, keep, latent, out + c);
+  for (; c < latent; ++c) {
+    for (int h = 0; h < H; ++h) {
+      float sum = out[h * latent + c] * keep[h];
+      for (int64_t t = 0; t < count; ++t)
+        sum = Fma(Set1(p[t * kPanel + h]), Set1(tokens[t * width + c]), Set1(sum))[0];
+      out[h * latent + c] = sum;
+    }
+  }
+}
+
+HADAL_INLINE void AccumulateLatent(const float* p, const float* tokens, int64_t count, int64_t width,
+                                   const float* keep, int64_t heads, int64_t latent, float* out) {
+  int64_t h = 0;
+  for (; h + 4 <= heads; h += 4)
+    AccumulateHeads<4>(p + h, tokens, count, width, keep + h, latent, out + h * latent);
+  for (; h < heads; ++h) AccumulateHeads<1>(p + h, tokens, count, width, keep + h, latent, out + h * latent);
 }
 
 void AttendAbsorbed(const AbsorbedArgs& a) {
@@ -67,6 +95,7 @@ void AttendAbsorbed(const AbsorbedArgs& a) {
   float* tokens = q + width * kPanel;                    // [kPositionTile][width]
   float* p = tokens + kPositionTile * width;             // [kPositionTile][16 heads]
   float* keep = p + kPositionTile * kPanel;              // [16]
+  const int64_t row_bytes = width * (a.cache_bf16 ? 2 : 4);
   for (int64_t i = 0; i < width * kPanel; ++i) q[i] = 0;
   for (int64_t h = 0; h < a.heads; ++h) {
     for (int64_t i = 0; i < a.latent; ++i) q[i * kPanel + h] = a.q_latent[h * a.q_latent_stride + i];
@@ -77,10 +106,14 @@ void AttendAbsorbed(const AbsorbedArgs& a) {
   F32x16 top = Set1(kNegativeInfinity), sum = Zero();
   for (int64_t begin = 0; begin < a.count; begin += kPositionTile) {
     const int64_t count = a.count - begin < kPositionTile ? a.count - begin : kPositionTile;
-    for (int64_t t = 0; t < count; ++t) WidenRow(a.rows[begin + t], a.cache_bf16, width, tokens + t * width);
+    for (int64_t t = 0; t < count; ++t) {
+      WidenRow(a.rows[begin + t], a.cache_bf16, width, tokens + t * width);
+      if (begin + t + kPositionTile < a.count) PrefetchRow(a.rows[begin + t + kPositionTile], row_bytes);
+    }
     F32x16 score[kPositionTile];
     int64_t t = 0;
-    for (; t + 8 <= count; t += 8) HeadScores<8>(q, tokens + t * width, width, score + t);
+    for (; t + 16 <= count; t += 16) HeadScores<16>(q, tokens + t * width, width, score + t);
+    for (; t + 4 <= count; t += 4) HeadScores<4>(q, tokens + t * width, width, score + t);
     for (; t < count; ++t) HeadScores<1>(q, tokens + t * width, width, score + t);
     F32x16 new_top = top;
     for (t = 0; t < count; ++t) {
