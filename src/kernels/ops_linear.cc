@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <optional>
 
 #include "base/check.h"
@@ -111,13 +112,46 @@ void RunUnit(const ExecContext& ctx, const LinearJob& job, const JobPlan& plan, 
   }
 }
 
+// Streams that the units of one loop are cut into at most; a pool of more threads takes units one by one.
+constexpr int kMaxStreams = 128;
+
+/// Units [next, end) that one thread takes in order, so that it reads one long stream of weights; whoever has
+/// finished its own helps with the others'.
+struct alignas(64) UnitStream {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+
+/// body(unit) once for each of `units`, on all threads, each reading as long a stretch of consecutive units as it can.
+template <typename Body>
+void ForStreams(ThreadPool& pool, int64_t units, Body&& body) {
+  const int threads = pool.threads();
+  if (threads == 1 || units <= 1 || threads > kMaxStreams) return pool.For(units, [&](int64_t u, int) { body(u); });
+  UnitStream streams[kMaxStreams];
+  for (int i = 0; i < threads; ++i) {
+    streams[i].next.store(units * i / threads, std::memory_order_relaxed);
+    streams[i].end = units * (i + 1) / threads;
+  }
+  pool.For(threads, [&](int64_t mine, int) {
+    for (int i = 0; i < threads; ++i) {
+      UnitStream& stream = streams[(mine + i) % threads];
+      for (;;) {
+        if (stream.next.load(std::memory_order_relaxed) >= stream.end) break;
+        const int64_t unit = stream.next.fetch_add(1, std::memory_order_relaxed);
+        if (unit >= stream.end) break;
+        body(unit);
+      }
+    }
+  });
+}
+
 }  // namespace
 
 void Linears(ExecContext& ctx, std::span<const LinearJob> jobs) {
   const int64_t units = PlanJobs(ctx, jobs);
   PrepareInputs(ctx, jobs);
   const std::vector<JobPlan>& plans = ctx.job_plans();
-  ctx.pool().For(units, [&](int64_t unit, int) {
+  ForStreams(ctx.pool(), units, [&](int64_t unit) {
     // The last job that begins at or before this unit and has units at all.
     const auto after = std::upper_bound(plans.begin(), plans.end(), unit,
                                         [](int64_t u, const JobPlan& plan) { return u < plan.first_unit; });
