@@ -42,18 +42,25 @@ Status MoeFeedForward(ExecContext& ctx, const ModelConfig& c, const MoeWeights& 
   const View<float> x = a.normed.Rows(0, rows), y = a.branch.Rows(0, rows);
   const View<int32_t> ids = a.route_ids.Rows(0, rows);
   const View<float> weights = a.route_weights.Rows(0, rows), logits = a.router_logits.Rows(0, rows);
-  ops::Linear(ctx, x, w.router, logits);                 // [T, E], f32
-  RETURN_IF_ERROR(RouteTokens(ctx, c, logits, w.bias, ids, weights));
-  GroupByExpert(c, rows, a);
-
-  // Every expert that has tokens, and the shared one, as one loop; then their way back.
+  // The shared expert waits for no route: it shares the router's loop, which alone would keep few threads busy.
   std::vector<ops::LinearJob>& jobs = a.jobs;
-  const auto group = [&](int64_t e) {
-    return std::pair<int64_t, int64_t>(a.expert_first.data[e], a.expert_first.data[e + 1] - a.expert_first.data[e]);
-  };
   const int64_t shared_width = w.shared ? w.shared->gate.out : 0;
   const View<float> shared_gate = a.gate.Rows(0, rows).Cols(0, shared_width);
   const View<float> shared_up = a.up.Rows(0, rows).Cols(0, shared_width);
+  jobs.clear();
+  jobs.push_back({x, &w.router, logits});
+  if (w.shared) {
+    jobs.push_back({x, &w.shared->gate, shared_gate});
+    jobs.push_back({x, &w.shared->up, shared_up});
+  }
+  ops::Linears(ctx, jobs);                               // [T, E] in f32, [T, shared intermediate]
+  RETURN_IF_ERROR(RouteTokens(ctx, c, logits, w.bias, ids, weights));
+  GroupByExpert(c, rows, a);
+
+  // Every expert that has tokens as one loop; then their way back, with the shared one.
+  const auto group = [&](int64_t e) {
+    return std::pair<int64_t, int64_t>(a.expert_first.data[e], a.expert_first.data[e + 1] - a.expert_first.data[e]);
+  };
   jobs.clear();
   for (int64_t e = 0; e < c.n_routed_experts; ++e) {
     const auto [first, count] = group(e);
@@ -62,11 +69,7 @@ Status MoeFeedForward(ExecContext& ctx, const ModelConfig& c, const MoeWeights& 
     jobs.push_back({x, &expert.gate, a.expert_gate.Rows(first, count), a.expert_rows.data + first});
     jobs.push_back({x, &expert.up, a.expert_up.Rows(first, count), a.expert_rows.data + first});
   }
-  if (w.shared) {
-    jobs.push_back({x, &w.shared->gate, shared_gate});
-    jobs.push_back({x, &w.shared->up, shared_up});
-  }
-  ops::Linears(ctx, jobs);                               // [T * K, moe intermediate], [T, shared intermediate]
+  ops::Linears(ctx, jobs);                               // [T * K, moe intermediate]
 
   const View<float> expert_act = a.expert_gate.Rows(0, routes);
   ops::SwiGlu(ctx, expert_act, a.expert_up.Rows(0, routes), expert_act);
