@@ -5,6 +5,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include "server/secrets.h"
+
 namespace hadal {
 namespace {
 
@@ -89,7 +91,8 @@ void Connection::Close() {
     exchange_ = nullptr;
   }
   if (std::exchange(counted_, false)) --server_.in_flight;
-  ReleaseBody();
+  body_room_ = {};
+  Wipe(early_);
   timer_.cancel();
   boost::system::error_code ignored;
   socket_.close(ignored);
@@ -203,7 +206,10 @@ void Connection::ReadMore() {
     }
     const auto [outcome, n] = transport_.Read(thread_.scratch);
     switch (outcome) {
-      case Transport::Outcome::kOk: OnBytes({thread_.scratch.data(), n}); break;
+      case Transport::Outcome::kOk:
+        OnBytes({thread_.scratch.data(), n});
+        WipeMemory(thread_.scratch.data(), n);  // passwords and tokens come among them
+        break;
       case Transport::Outcome::kWantRead: return WaitRead();
       case Transport::Outcome::kWantWrite: return WaitWrite();
       case Transport::Outcome::kEnd: return OnPeerEnd();
@@ -218,7 +224,7 @@ void Connection::ReadMore() {
 void Connection::OnBytes(std::string_view bytes) {
   // Also between two requests, while the next one's first bytes wait for their turn in the queue.
   if (phase_ == Phase::kResponding || !early_.empty()) {
-    early_.append(bytes);
+    AppendWiping(early_, bytes, SIZE_MAX);
   } else {
     Parse(bytes);
   }
@@ -240,7 +246,7 @@ void Connection::Parse(std::string_view bytes) {
     if (phase_ == Phase::kHeader && parser_->state() != RequestParser::State::kHeader && !OnHeader()) break;
     if (parser_->state() == RequestParser::State::kDone) Dispatch();
   }
-  if (phase_ == Phase::kResponding) early_.append(bytes);
+  if (phase_ == Phase::kResponding) AppendWiping(early_, bytes, SIZE_MAX);
 }
 
 /// The request's header is whole: refused, or its body is awaited.
@@ -330,14 +336,10 @@ void Connection::Reserve(HttpRequest& request) {
     return Defer(429, "Too many requests are under way; try again shortly.", retry);
   }
   counted_ = true;
-  reserved_body_ = parser_->chunked() ? limit : parser_->content_length();
-  if (server_.body_bytes.fetch_add(reserved_body_) + reserved_body_ > options.max_total_body_bytes) {
-    ReleaseBody();
-    Defer(503, "Too many request bodies are arriving; try again shortly.", retry);
-  }
+  body_room_ = ByteRoom::Share(server_.bodies);
+  if (!body_room_.TrySet(parser_->chunked() ? limit : parser_->content_length()))
+    Defer(503, "Too many request bodies are arriving or waiting; try again shortly.", retry);
 }
-
-void Connection::ReleaseBody() { server_.body_bytes -= std::exchange(reserved_body_, 0); }
 
 /// The request is whole: to its handler, or the refusal that waited for its body.
 void Connection::Dispatch() {
@@ -352,12 +354,14 @@ void Connection::Dispatch() {
   const auto parser = std::move(parser_);
   const auto exchange = exchange_;
   auto writer = exchange->NewWriter();
+  HttpRequest& request = parser->request();
+  request.room = std::move(body_room_);
+  request.room.Set(request.body.empty() ? 0 : request.body.capacity());  // a chunked body might have had more
   try {
-    route->handler(parser->request(), std::move(writer));
+    route->handler(request, std::move(writer));
   } catch (...) {
     // The writer is gone with the stack: the exchange has answered 500, or cut the stream.
   }
-  ReleaseBody();
 }
 
 void Connection::OnPeerEnd() {

@@ -34,16 +34,22 @@ class Connection;
 /// What all connections of a server share.
 struct ServerContext {
   ServerContext(ServerOptions o, Router r, HostRule h)
-      : options(std::move(o)), router(std::move(r)), hosts(std::move(h)) {}
+      : options(std::move(o)),
+        router(std::move(r)),
+        hosts(std::move(h)),
+        bodies(std::make_shared<ByteRoom>(options.max_total_body_bytes)),
+        responses(std::make_shared<ByteRoom>(options.max_total_response_bytes)) {}
 
   const ServerOptions options;
   const Router router;
   const HostRule hosts;
+  const std::shared_ptr<ByteRoom> bodies;     // tasks that hold a request's body may outlive the server
+  const std::shared_ptr<ByteRoom> responses;  // and so may calls that collect a response
   Authorizer* authorizer = nullptr;
   std::unique_ptr<TlsContext> tls;  // null: plain
 
   std::atomic<bool> draining{false};
-  std::atomic<size_t> connections{0}, in_flight{0}, streams{0}, body_bytes{0}, unsent_bytes{0};
+  std::atomic<size_t> connections{0}, in_flight{0}, streams{0}, unsent_bytes{0};
   std::atomic<uint64_t> accepted{0}, refused{0}, accept_failures{0}, handshake_failures{0}, timeouts{0},
       slow_readers{0};
 
@@ -94,7 +100,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool OnHeader();                     // false: answered already
   void Decide(HttpRequest& request);   // sets route_, or deferred_
   void Reserve(HttpRequest& request);  // takes the request into the server's limits, or sets deferred_
-  void ReleaseBody();
   void Defer(int status, std::string message, HttpHeaders headers = {}, std::string code = "");
   void Dispatch();
   void OnPeerEnd();
@@ -125,7 +130,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point deadline_ = Clock::time_point::max(), armed_for_ = Clock::time_point::max();
   Clock::time_point request_start_;
 
-  size_t reserved_body_ = 0;               // of ServerContext::body_bytes
+  ByteRoom::Share body_room_;              // for the body that arrives; then it is the request's
   std::unique_ptr<RequestParser> parser_;  // from a request's first byte until its handler is called
   std::string early_;                      // bytes of following requests
   std::string out_;                        // to write, from out_done_ on

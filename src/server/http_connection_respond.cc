@@ -2,6 +2,7 @@
 #include <boost/asio/post.hpp>
 
 #include "server/http_connection.h"
+#include "server/secrets.h"
 
 namespace hadal {
 namespace {
@@ -31,7 +32,7 @@ void Connection::BeginExchange(const Route* route, bool keep_alive) {
   exchange_ = std::make_shared<Exchange>(
       std::move(frame),
       Exchange::Limits{server_.options.max_stream_buffer_bytes, server_.options.max_total_stream_bytes},
-      server_.unsent_bytes, server_.draining,
+      server_.unsent_bytes, *server_.responses, server_.draining,
       [self = shared_from_this()] { asio::post(self->thread_.io, [self] { self->TakeResponse(); }); });
 }
 
@@ -137,7 +138,9 @@ void Connection::FinishResponse() {
   // By way of the queue, so that a long pipeline neither nests calls nor keeps the thread to itself.
   asio::post(thread_.io, [self = shared_from_this()] {
     if (self->phase_ != Phase::kIdle) return;
-    self->Parse(std::exchange(self->early_, {}));
+    std::string early = std::exchange(self->early_, {});
+    self->Parse(early);
+    Wipe(early);
     if (std::exchange(self->read_paused_, false) && !self->waiting_read_) self->ReadMore();
   });
 }
@@ -145,7 +148,7 @@ void Connection::FinishResponse() {
 void Connection::Report(bool completed) {
   if (std::exchange(counted_, false)) --server_.in_flight;
   if (std::exchange(stream_counted_, false)) --server_.streams;
-  ReleaseBody();
+  body_room_ = {};
   const auto log = std::move(log_);
   if (!server_.options.observer) return;
   AccessRecord record;
@@ -167,6 +170,7 @@ void Connection::Report(bool completed) {
 
 void Connection::Linger() {
   phase_ = Phase::kLinger;
+  Wipe(early_);
   std::string().swap(early_);
   transport_.ShutdownWrite();
   SetDeadline(Clock::now() + server_.options.linger_timeout);

@@ -29,10 +29,11 @@ class Writer final : public ResponseWriter {
 
 }  // namespace
 
-Exchange::Exchange(ResponseFrame frame, const Limits& limits, std::atomic<size_t>& unsent,
+Exchange::Exchange(ResponseFrame frame, const Limits& limits, std::atomic<size_t>& unsent, ByteRoom& whole,
                    const std::atomic<bool>& draining, std::function<void()> wake)
     : limits_(limits),
       all_unsent_(unsent),
+      whole_(whole),
       draining_(draining),
       frame_(std::move(frame)),
       wake_(std::move(wake)) {}
@@ -49,7 +50,18 @@ void Exchange::WakeLocked() {
 void Exchange::CountLocked(size_t bytes) {
   unsent_ += bytes;
   total_ += bytes;
-  all_unsent_ += bytes;
+  if (streaming_)
+    all_unsent_ += bytes;
+  else
+    whole_.Add(bytes);
+}
+
+void Exchange::UncountLocked(size_t bytes) {
+  unsent_ -= bytes;
+  if (streaming_)
+    all_unsent_ -= bytes;
+  else
+    whole_.Remove(bytes);
 }
 
 /// Whether the reader is too slow for `bytes` more.
@@ -176,9 +188,7 @@ Exchange::Taken Exchange::Take() {
 void Exchange::Sent(size_t bytes) {
   std::lock_guard lock(mutex_);
   if (!open_) return;
-  const size_t left = std::min(bytes, unsent_);
-  unsent_ -= left;
-  all_unsent_ -= left;
+  UncountLocked(std::min(bytes, unsent_));
 }
 
 void Exchange::Close() {
@@ -190,7 +200,7 @@ void Exchange::Close() {
     std::swap(callback, on_disconnect_);
     std::swap(wake, wake_);  // holds the connection
     pending_ = {};
-    all_unsent_ -= std::exchange(unsent_, 0);
+    UncountLocked(unsent_);
     if (ended_) callback = nullptr;
   }
   if (callback) callback();

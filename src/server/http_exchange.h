@@ -18,7 +18,7 @@ namespace hadal {
 
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
-  /// Of bytes that have not left: of this stream, and of all exchanges that share `unsent`.
+  /// Of bytes that have not left: of this stream, and of all streams that share `unsent`.
   struct Limits {
     size_t stream_bytes;
     size_t total_bytes;
@@ -29,9 +29,10 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   /// `wake` is called (from any thread, under the Exchange's lock) when the connection should call Take;
   /// `draining` is read when the head is written: the response then says that the connection closes; `unsent`
-  /// has the bytes of all exchanges. None of them after Close.
-  Exchange(ResponseFrame frame, const Limits& limits, std::atomic<size_t>& unsent, const std::atomic<bool>& draining,
-           std::function<void()> wake);
+  /// has the bytes of all streams, `whole` those of responses that are sent whole: these are never cut off, and a
+  /// stream's readers have nothing to do with them. None of them after Close.
+  Exchange(ResponseFrame frame, const Limits& limits, std::atomic<size_t>& unsent, ByteRoom& whole,
+           const std::atomic<bool>& draining, std::function<void()> wake);
 
   std::shared_ptr<ResponseWriter> NewWriter();
 
@@ -66,11 +67,13 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void SendLocked(int status, const HttpHeaders& headers, std::string_view body);
   void WakeLocked();
   void CountLocked(size_t bytes);
+  void UncountLocked(size_t bytes);
   bool TooMuchLocked(size_t bytes) const;
 
   RequestNotes notes_;
   const Limits limits_;
   std::atomic<size_t>& all_unsent_;
+  ByteRoom& whole_;
   const std::atomic<bool>& draining_;
   mutable std::mutex mutex_;  // guards everything below
   ResponseFrame frame_;

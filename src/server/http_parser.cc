@@ -4,6 +4,8 @@
 #include <boost/beast/http/basic_parser.hpp>
 #include <charconv>
 
+#include "server/secrets.h"
+
 namespace hadal {
 namespace {
 
@@ -87,10 +89,12 @@ class RequestParser::Grammar final : public http::basic_parser<true> {
   }
   void on_header_impl(error_code&) override {}
   void on_body_init_impl(const boost::optional<uint64_t>& length, error_code&) override {
-    if (length) owner_.request_.body.reserve(std::min<uint64_t>(*length, kMaxReserve));
+    if (!length) return;
+    owner_.most_body_ = static_cast<size_t>(std::min<uint64_t>(*length, owner_.most_body_));
+    owner_.request_.body.reserve(std::min(owner_.most_body_, kMaxReserve));
   }
   size_t on_body_impl(string_view body, error_code&) override {
-    owner_.request_.body.append(body.data(), body.size());
+    AppendWiping(owner_.request_.body, std::string_view(body.data(), body.size()), owner_.most_body_);
     return body.size();
   }
   void on_chunk_header_impl(uint64_t, string_view, error_code& error) override {
@@ -99,7 +103,7 @@ class RequestParser::Grammar final : public http::basic_parser<true> {
     error = http::error::bad_chunk;
   }
   size_t on_chunk_body_impl(uint64_t, string_view body, error_code&) override {
-    owner_.request_.body.append(body.data(), body.size());
+    AppendWiping(owner_.request_.body, std::string_view(body.data(), body.size()), owner_.most_body_);
     return body.size();
   }
   void on_finish_impl(error_code&) override {}
@@ -109,8 +113,8 @@ class RequestParser::Grammar final : public http::basic_parser<true> {
 };
 
 RequestParser::RequestParser(const ParserLimits& limits)
-    : limits_(limits), grammar_(std::make_unique<Grammar>(*this, limits_)) {}
-RequestParser::~RequestParser() = default;
+    : limits_(limits), most_body_(limits.max_body_bytes), grammar_(std::make_unique<Grammar>(*this, limits_)) {}
+RequestParser::~RequestParser() { Wipe(carry_); }
 
 tl::expected<size_t, HttpRefusal> RequestParser::Feed(std::string_view data) {
   if (state_ == State::kHeader) return FeedHeader(data);
@@ -149,7 +153,7 @@ tl::expected<void, HttpRefusal> RequestParser::ScanLines(size_t from, bool* comp
 tl::expected<size_t, HttpRefusal> RequestParser::FeedHeader(std::string_view data) {
   const size_t before = carry_.size();
   const size_t room = limits_.max_header_bytes - before;
-  carry_.append(data.substr(0, room));
+  AppendWiping(carry_, data.substr(0, room), limits_.max_header_bytes);
   bool complete = false;
   if (auto scanned = ScanLines(before, &complete); !scanned) return tl::unexpected(scanned.error());
   if (!complete) {
@@ -164,7 +168,7 @@ tl::expected<size_t, HttpRefusal> RequestParser::FeedHeader(std::string_view dat
     if (grammar_->refusal.status != 0) return tl::unexpected(grammar_->refusal);
     return tl::unexpected(RefusalOf(static_cast<http::error>(error.value())));
   }
-  carry_.clear();
+  Wipe(carry_);
   carry_.shrink_to_fit();
   grammar_->eager(true);
   chunked_ = grammar_->chunked();
@@ -180,7 +184,7 @@ tl::expected<size_t, HttpRefusal> RequestParser::FeedBody(std::string_view data)
   const size_t before = carry_.size();
   std::string_view bytes = data;
   if (chunked_) {
-    carry_.append(data);
+    AppendWiping(carry_, data, SIZE_MAX);
     bytes = carry_;
     // A chunked body has at least "0\r\n\r\n" to come until it is done, and Beast relies on that much.
     if (bytes.size() < 5) return data.size();
@@ -282,7 +286,10 @@ tl::expected<void, HttpRefusal> RequestParser::CheckTarget() {
   return {};
 }
 
-void RequestParser::LimitBody(size_t max_bytes) { grammar_->body_limit(max_bytes); }
+void RequestParser::LimitBody(size_t max_bytes) {
+  grammar_->body_limit(max_bytes);
+  most_body_ = std::min(most_body_, max_bytes);
+}
 
 bool RequestParser::keep_alive() const { return grammar_->keep_alive(); }
 

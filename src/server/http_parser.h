@@ -32,6 +32,7 @@ struct HttpRefusal {
   std::string message;
 };
 
+/// What it is fed is overwritten before its memory is given back: headers and bodies hold passwords and tokens.
 class RequestParser {
  public:
   enum class State { kHeader, kBody, kDone };
@@ -70,6 +71,7 @@ class RequestParser {
   tl::expected<void, HttpRefusal> CheckTarget();
 
   const ParserLimits limits_;
+  size_t most_body_;  // bytes that the body may have, as far as is known
   State state_ = State::kHeader;
   std::unique_ptr<Grammar> grammar_;
   std::string carry_;      // the header so far; then bytes of a chunked body that end inside its framing

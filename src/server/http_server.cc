@@ -18,9 +18,10 @@ namespace {
 constexpr std::chrono::milliseconds kAcceptPause{50};
 
 // A connection without a request (measured: 16 KiB with TLS), and what one with a request has beside its header:
-// a TLS record each way, and what a stream may always have unsent.
+// a TLS record each way, and what a response may always have: a whole one more than a stream.
 constexpr uint64_t kIdleBytes = 20 << 10;
-constexpr uint64_t kActiveBytes = (2 * 17 << 10) + Exchange::kFairBytes;
+constexpr uint64_t kActiveBytes = (2 * 17 << 10) + kFairResponseBytes;
+static_assert(Exchange::kFairBytes <= kFairResponseBytes);
 
 Result<Tcp::endpoint> ParseListen(const std::string& listen) {
   const size_t colon = listen.rfind(':');
@@ -223,7 +224,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const ServerOptions& optio
 uint64_t HttpServer::PlannedBytes(const ServerOptions& options) {
   const uint64_t active = std::min(options.max_requests_in_flight, options.max_connections);
   return options.max_connections * kIdleBytes + active * (options.parser.max_header_bytes + kActiveBytes) +
-         options.max_total_body_bytes + options.max_total_stream_bytes;
+         options.max_total_body_bytes + options.max_total_stream_bytes + options.max_total_response_bytes;
 }
 
 const std::string& HttpServer::address() const { return impl_->address(); }
@@ -239,6 +240,8 @@ Status HttpServer::ReloadCertificate() {
 std::chrono::system_clock::time_point HttpServer::certificate_not_after() const {
   return impl_->context().tls ? impl_->context().tls->not_after() : std::chrono::system_clock::time_point{};
 }
+
+std::shared_ptr<ByteRoom> HttpServer::responses() const { return impl_->context().responses; }
 
 ServerStats HttpServer::stats() const {
   const ServerContext& context = impl_->context();

@@ -53,9 +53,12 @@ struct ServerOptions {
   size_t max_connections = 8192;
   size_t max_connections_per_peer = 4096;    // per IPv4 address or IPv6 /64
   size_t max_requests_in_flight = 4096;      // then 429; GET and HEAD are exempt, so that probes are answered
-  size_t max_total_body_bytes = 256 << 20;   // of bodies arriving at one time; beyond it 503
+  size_t max_total_body_bytes = 128 << 20;   // of bodies that arrive, wait or are being read; beyond it 503
   size_t max_stream_buffer_bytes = 1 << 20;  // unsent bytes of a stream before its reader counts as too slow
   size_t max_total_stream_bytes = 64 << 20;  // of all; beyond it, readers with more than 16 KiB unsent are too slow
+  /// Of whole responses that are being made or have not left. Nothing that is made is cut off: who makes one sees that
+  /// it fits (HttpServer::responses), or that it is at most kFairResponseBytes.
+  size_t max_total_response_bytes = 64 << 20;
   int send_buffer_bytes = 256 << 10;         // the kernel's, per connection; 0: the system's choice
 
   std::chrono::milliseconds handshake_timeout{10'000};
@@ -112,6 +115,8 @@ class HttpServer {
   std::chrono::system_clock::time_point certificate_not_after() const;
 
   ServerStats stats() const;
+  /// What whole responses have of max_total_response_bytes: who collects one counts there what it holds.
+  std::shared_ptr<ByteRoom> responses() const;
 
  private:
   class Impl;

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/byte_room.h"
+
 namespace hadal {
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
@@ -26,7 +28,13 @@ struct Identity {
 
 /// A request that the server has checked (http_parser.h): its framing is unambiguous, its Host is allowed,
 /// header names are lower-case tokens, values hold no control characters and have no space around them.
+/// Moves and is never copied; at its end, header values and body are overwritten, as they may hold secrets.
 struct HttpRequest {
+  HttpRequest() = default;
+  HttpRequest(HttpRequest&&) = default;
+  HttpRequest& operator=(HttpRequest&&) = default;
+  ~HttpRequest();
+
   std::string method;  // "GET", "POST", ...: as sent, names are case-sensitive
   std::string
       target;  // path in origin form, as sent (percent-encoding untouched), no query; "*" for OPTIONS *
@@ -38,6 +46,7 @@ struct HttpRequest {
   std::string
       client_certificate_subject;  // RFC 2253 name of the verified client certificate; empty without one
   std::shared_ptr<const Identity> identity;  // who the Authorizer says it is; null on public routes
+  ByteRoom::Share room;  // of the server's room for bodies: taken as long as the request is there
 
   /// The first header called `lower_name` (lower case), or null.
   const std::string* Header(std::string_view lower_name) const {
@@ -99,8 +108,11 @@ class ResponseWriter {
 };
 
 /// Answers a request, now or later from any thread, through the writer. Runs on a server thread: must return
-/// quickly.
-using Handler = std::function<void(const HttpRequest&, std::shared_ptr<ResponseWriter>)>;
+/// quickly. The request ends with the call; a handler that needs it longer moves it, and the room of its body with it.
+using Handler = std::function<void(HttpRequest&, std::shared_ptr<ResponseWriter>)>;
+
+// What a response that is sent whole may take although all together are over their limit.
+inline constexpr size_t kFairResponseBytes = 64 << 10;
 
 /// The body (JSON) of a refusal that the server itself gives; `code`: for programs, may be empty.
 using RefusalBody = std::string (*)(int status, std::string_view message, std::string_view code);

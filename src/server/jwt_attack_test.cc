@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "server/access_test_util.h"
+#include "server/memory_bound_test_util.h"
 
 namespace hadal {
 namespace {
@@ -18,6 +19,8 @@ constexpr const char* kHeaderRefused = "algorithm is not one of";
 
 class JwtAttack : public AccessTest {
  protected:
+  MemoryBound memory_{32 << 20};
+
   std::string WithAlg(const json& alg, const std::string& signature = "") {
     const std::string good = Good();
     json header = HeaderOf(good);

@@ -48,13 +48,6 @@ OAuthAnswer AnswerOf(const Refusal& refusal) {
   return answer;
 }
 
-void WipeRequest(HttpRequest* request) {
-  Wipe(request->body);
-  for (auto& [name, value] : request->headers)
-    if (name == "authorization") Wipe(value);
-  delete request;
-}
-
 bool IsForm(const HttpRequest& request) {
   const std::string* type = request.Header("content-type");
   if (type == nullptr) return false;
@@ -230,11 +223,10 @@ OAuthAnswer OAuthService::Token(const HttpRequest& request) {
           body.dump()};
 }
 
-void OAuthService::HandleToken(const HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
-  // Wiped whatever becomes of it: answered, not taken, or ended by an exception.
-  const std::shared_ptr<const HttpRequest> copy(new HttpRequest(request), WipeRequest);
-  const bool taken = queue_.Submit([this, copy, writer] {
-    OAuthAnswer answer = Token(*copy);
+void OAuthService::HandleToken(HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
+  // Its end wipes it, whatever becomes of it: answered, not taken, or ended by an exception.
+  const bool taken = queue_.Submit([this, writer, held = std::make_shared<HttpRequest>(std::move(request))] {
+    OAuthAnswer answer = Token(*held);
     writer->Send(answer.status, std::move(answer.headers), std::move(answer.body));
   });
   if (taken) return;
@@ -284,9 +276,10 @@ std::vector<Route> OAuthService::Routes() {
   const std::string open(kPublicScope);
   return {
       {"POST", "/token", open,
-       [this](const HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
+       [this](HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
          HandleToken(request, std::move(writer));
-       }},
+       },
+       kMaxFormBytes},
       {"GET", "/.well-known/jwks.json", open,
        [this](const HttpRequest&, std::shared_ptr<ResponseWriter> writer) { HandleKeys(std::move(writer)); }},
       {"GET", "/.well-known/oauth-authorization-server", open,

@@ -59,7 +59,7 @@ class OAuthService {
   tl::expected<IssuedTokens, Refusal> Grant(const HttpRequest& request, const Form& form, TokenGrant& grant);
   void Audit(const std::string& event, const std::string& actor, const HttpRequest& request,
              const std::string& detail);
-  void HandleToken(const HttpRequest& request, std::shared_ptr<ResponseWriter> writer);
+  void HandleToken(HttpRequest& request, std::shared_ptr<ResponseWriter> writer);
   void HandleKeys(std::shared_ptr<ResponseWriter> writer);
   std::string Metadata();
 

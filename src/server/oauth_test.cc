@@ -274,7 +274,7 @@ TEST(LoginThrottle, BoundedAndByNetwork) {
 TEST_F(OAuthTest, RoutesPublishKeysAndMetadata) {
   const std::vector<Route> routes = service_->Routes();
   ASSERT_EQ(routes.size(), 3u);
-  const auto ask = [&](size_t i, const HttpRequest& request) {
+  const auto ask = [&](size_t i, HttpRequest request) {
     const auto writer = std::make_shared<FakeWriter>();
     routes[i].handler(request, writer);
     return writer->Wait();
@@ -288,7 +288,7 @@ TEST_F(OAuthTest, RoutesPublishKeysAndMetadata) {
   EXPECT_EQ(keys.body.find("\"d\""), std::string::npos);
   HttpRequest request;
   request.headers = {{"host", "evil.test"}};
-  const json metadata = json::parse(ask(2, request).body);
+  const json metadata = json::parse(ask(2, std::move(request)).body);
   EXPECT_EQ(metadata["issuer"], kIssuer);
   EXPECT_EQ(metadata["token_endpoint"], "https://hadal.test/token");
   EXPECT_EQ(metadata["jwks_uri"], "https://hadal.test/.well-known/jwks.json");
@@ -301,7 +301,8 @@ TEST_F(OAuthTest, AFullQueueAnswersAtOnce) {
   std::vector<std::shared_ptr<FakeWriter>> writers;
   for (int i = 0; i < 20; ++i) {
     writers.push_back(std::make_shared<FakeWriter>());
-    route.handler(Post("grant_type=password&username=x&password=y"), writers.back());
+    HttpRequest login = Post("grant_type=password&username=x&password=y");
+    route.handler(login, writers.back());
   }
   int busy = 0;
   for (const auto& writer : writers) {
@@ -321,12 +322,13 @@ TEST_F(OAuthTest, AnExceptionEndsItsRequestOnly) {
                                             }},
                                             *issuer_, *keys_, *db_);
   const Route route = service_->Routes()[0];
-  const HttpRequest login = Post("grant_type=password&username=ann&password=wrong");
+  HttpRequest login = Post("grant_type=password&username=ann&password=wrong"),
+              again = Post("grant_type=password&username=ann&password=wrong");
   auto failed = std::make_shared<FakeWriter>();
   const std::weak_ptr<FakeWriter> let_go = failed;
   route.handler(login, std::move(failed));
   const auto next = std::make_shared<FakeWriter>();
-  route.handler(login, next);
+  route.handler(again, next);
   EXPECT_EQ(next->Wait().status, 400);
   EXPECT_TRUE(let_go.expired()) << "a writer that is let go answers 500";
 }

@@ -24,6 +24,18 @@ bool IsHex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
 
 void WipeMemory(void* data, size_t size) { OPENSSL_cleanse(data, size); }
 
+void AppendWiping(std::string& text, std::string_view more, size_t most) {
+  const size_t size = text.size() + more.size();
+  if (size > text.capacity()) {
+    std::string larger;
+    larger.reserve(std::max(size, std::min(most, 2 * text.capacity())));
+    larger.append(text);
+    Wipe(text);
+    text = std::move(larger);
+  }
+  text.append(more);
+}
+
 void Wipe(std::string& text) {
   text.resize(text.capacity());  // so that what an earlier, longer value left there goes too
   WipeMemory(text.data(), text.size());

@@ -15,6 +15,9 @@ void WipeMemory(void* data, size_t size);
 /// Overwrites the text and its spare capacity, and leaves it empty.
 void Wipe(std::string& text);
 
+/// Appends; what growing leaves behind is overwritten. Room is taken for `most` bytes at most, if those suffice.
+void AppendWiping(std::string& text, std::string_view more, size_t most);
+
 template <typename T>
 struct WipingAllocator {
   using value_type = T;

@@ -152,6 +152,7 @@ Status Service::Serve(std::unique_ptr<Engine> engine, LoopOptions loop, Sampling
   api_->context = loop_->context();
   api_->defaults = defaults;
   api_->run_elsewhere = [this](std::function<void()> task) { return tasks_->Submit(std::move(task)); };
+  api_->responses = server_->responses();
   api_->on_usage = [this](const Identity* identity, const Usage& usage) {
     if (identity) access_->quotas().Record(*identity, usage.prompt + usage.generated);
   };

@@ -58,7 +58,7 @@ std::vector<Route> Service::ApiRoutes() const {
 /// The route as the server has it from the start: its handler is handlers_[index] once there is one.
 Route Service::WaitingRoute(Route route, size_t index) {
   const RefusalBody refusal = route.refusal_body ? route.refusal_body : RefusalBody{ErrorBody};
-  route.handler = [this, index, refusal](const HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
+  route.handler = [this, index, refusal](HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
     if (!serving_) {
       SendRefusal(*writer, refusal, 503, kLoadingRetrySeconds, "the model is being loaded; try again later",
                   "model_loading");

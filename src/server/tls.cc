@@ -70,7 +70,8 @@ int SelectProtocol(SSL*, const unsigned char** out, unsigned char* out_size, con
 }
 
 void SetRules(SSL_CTX* context) {
-  SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+  // Received plaintext is overwritten once it is read: it holds passwords and tokens.
+  SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT | SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                    SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_num_tickets(context, 0);
   SSL_CTX_set_max_early_data(context, 0);

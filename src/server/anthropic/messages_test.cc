@@ -236,6 +236,11 @@ void Refuse(const std::string& body, const std::string& part, int status = 400) 
   EXPECT_EQ(error["type"], "error");
   EXPECT_EQ(error["error"]["type"], status == 404 ? "not_found_error" : "invalid_request_error");
   EXPECT_THAT(error["error"]["message"].get<std::string>(), HasSubstr(part));
+  EXPECT_LT(writer->body.size(), 1000u);
+  const auto good = api.Messages(Hello());
+  ASSERT_EQ(api.backend.requests.size(), 1u);
+  api.backend.Play(0, api.Ids("ok"));
+  EXPECT_EQ(good->status, 200);
 }
 void RefuseContent(const std::string& role, const std::string& content, const std::string& part) {
   Refuse(Conversation(R"([{"role": ")" + role + R"(", "content": )" + content + R"(}])"), part);
@@ -273,6 +278,33 @@ TEST(Messages, RefusesByName) {
                 "input must be an object");
   RefuseContent("assistant", R"("Once upon")", "the last message is the assistant's");
   RefuseContent("tool", R"("x")", "must be user or assistant and is 'tool'");
+}
+
+/// Inputs that other servers fell over, as /v1/chat/completions gets them in bad_requests_test.
+TEST(Messages, RefusesWhatWouldDoHarm) {
+  const auto limited = [](const std::string& max_tokens) {
+    return R"({"model": "deep", "messages": [{"role": "user", "content": "x"}], "max_tokens": )" + max_tokens + "}";
+  };
+  for (const char* tokens : {"-1", "0", "9223372036854775807"}) Refuse(limited(tokens), "'max_tokens' is");
+  Refuse(limited("9223372036854775808"), "beyond 64 bits");
+  Refuse(limited("4096"), "at most");
+  Refuse(Hello(R"(, "temperature": NaN)"), "not valid JSON");
+  Refuse(Hello(R"(, "temperature": 1e308)"), "temperature is 1e+308");
+  std::string stops = "\"a\"", tools = R"({"name": "f", "input_schema": {}})", many = tools;
+  for (int i = 1; i < 10'000; ++i) stops += ",\"a\"";
+  for (int i = 1; i < 129; ++i) many += "," + tools;
+  Refuse(Hello(R"(, "stop_sequences": [)" + stops + "]"), "stop");
+  Refuse(Hello(R"(, "tools": [)" + many + "]"), "more than 128 entries");
+  Refuse(Hello(R"(, "x": )" + std::string(10'000, '[') + std::string(10'000, ']')), "not valid JSON");
+  RefuseContent("user", "\"a\xFF\"", "not valid JSON");
+  RefuseContent("user", R"("\ud800")", "surrogate");
+  RefuseContent("user", R"([{"type": "image", "source": {"type": "url", "url": "http://a\\@169.254.169.254/"}}])",
+                "is 'image'");
+  Refuse(R"({"model": "deep", "max_tokens": 1, "messages": null})", "'messages'");
+  Api api;
+  const auto writer = api.Call("POST", "/v1/messages", Hello(), "text/plain");
+  EXPECT_EQ(writer->status, 415);
+  EXPECT_TRUE(api.backend.requests.empty());
 }
 
 TEST(Messages, RefusesToolsByName) {

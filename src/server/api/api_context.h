@@ -64,6 +64,8 @@ struct ApiContext {
   /// hold up the server's thread. False: too many wait, and the task is not taken (503). Empty: everything runs where
   /// the handler is called.
   std::function<bool(std::function<void()>)> run_elsewhere = {};
+  /// Where calls count what they hold of responses that are sent whole: HttpServer::responses. Null: nobody counts.
+  std::shared_ptr<ByteRoom> responses = {};
   /// Called once per choice with what it cost, for quotas; the identity is null without access control.
   std::function<void(const Identity*, const Usage&)> on_usage = {};
   /// Called once per choice that was begun: how it ended: "stop",

@@ -11,6 +11,11 @@ ApiError ClientsFault(Error error) {
   return ApiError(std::move(error));
 }
 
+ApiError TooManyResponses() {
+  return ApiError(503,
+                  "the server holds too many long responses; try again shortly, ask for less, or set 'stream': true");
+}
+
 void SendError(ResponseWriter& writer, const ApiError& error, ErrorFormat format) {
   HttpHeaders headers{{"Content-Type", "application/json"}};
   if (error.status == 429 || error.status == 503) headers.emplace_back("Retry-After", "1");

@@ -36,6 +36,9 @@ tl::unexpected<ApiError> BadField(std::string param, fmt::format_string<Args...>
 /// alone.
 ApiError ClientsFault(Error error);
 
+/// Where a whole response finds no room: 503.
+ApiError TooManyResponses();
+
 /// An error as one API tells it.
 struct ErrorReply {
   int status = 500;

@@ -121,6 +121,8 @@ class Call : public std::enable_shared_from_this<Call> {
   void Finish(size_t index, Ending ending);
   void NoteToken(size_t index, const TokenEvent& event, const Usage& usage);
   void NoteFinish(const char* reason);
+  bool Hold(size_t bytes);
+  bool HoldAll(const TokenEvent& event, const OutputParser::Delta& delta);
   void SendPiece(Choice& choice);
   void SendEvent(std::string event);
   void Complete();
@@ -139,6 +141,7 @@ class Call : public std::enable_shared_from_this<Call> {
   size_t unfinished_ = 0;
   bool begun_ = false;  // all requests are submitted: the response may start
   std::string early_;   // events of a stream that has not begun
+  ByteRoom::Share held_;  // what choices_ collect for a response that is sent whole
 };
 
 Call::Call(const ApiContext& api, CallPlan plan, std::shared_ptr<ResponseWriter> writer)
@@ -146,7 +149,8 @@ Call::Call(const ApiContext& api, CallPlan plan, std::shared_ptr<ResponseWriter>
       plan_(std::move(plan)),
       writer_(std::move(writer)),
       notes_(writer_->notes()),
-      requests_(*api.backend, plan_.prompts.size() * plan_.options.n) {}
+      requests_(*api.backend, plan_.prompts.size() * plan_.options.n),
+      held_(api.responses) {}
 
 ApiStatus Call::MakeChoices() {
   choices_.reserve(plan_.prompts.size() * plan_.options.n);
@@ -156,6 +160,7 @@ ApiStatus Call::MakeChoices() {
       Choice& choice = choices_.emplace_back(api_.tokenizer, std::move(stops), plan_.parser);
       choice.output.index = static_cast<int64_t>(choices_.size()) - 1;
       choice.output.text.content = prompt.echo;
+      if (!Hold(prompt.echo.size())) return tl::unexpected(TooManyResponses());
       choice.characters = CountCharacters(prompt.echo);
     }
   }
@@ -228,9 +233,10 @@ void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
   if (closed_ && event.finished && !choice.done) NoteFinish(Word(event.reason, choice.calls > 0));
   if (closed_ || choice.done) return;
   choice.usage = usage;
-  if (event.token >= 0) TakeToken(choice, event);
   ChoiceText::Out out;
   if (event.token >= 0) out = choice.text.Push(event.token);
+  if (!HoldAll(event, out.delta)) return Fail(TooManyResponses());
+  if (event.token >= 0) TakeToken(choice, event);
   TakeText(choice, std::move(out.delta));
   if (out.stopped) {
     requests_.Finish(index);
@@ -287,6 +293,26 @@ void Call::NoteToken(size_t index, const TokenEvent& event, const Usage& usage) 
   ++notes_->generated_tokens;
   if (notes_->first_token_ns == 0)
     notes_->first_token_ns = std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
+
+/// Counts what is collected until the response can be sent whole. False: it has more than its fair part, and there
+/// is no room.
+bool Call::Hold(size_t bytes) {
+  const size_t all = held_.bytes() + bytes;
+  if (all > kFairResponseBytes) return held_.TrySet(all);
+  held_.Set(all);
+  return true;
+}
+
+/// The same of a token, with what it brings. A stream holds nothing.
+bool Call::HoldAll(const TokenEvent& event, const OutputParser::Delta& delta) {
+  if (plan_.options.stream) return true;
+  size_t bytes = delta.reasoning.size() + delta.content.size();
+  for (const ToolCall& call : delta.calls) bytes += call.name.size() + call.arguments.size() + sizeof(ToolCall);
+  if (event.token >= 0 && plan_.options.return_token_ids) bytes += sizeof(int32_t);
+  if (event.token >= 0 && plan_.options.logprobs >= 0)
+    bytes += sizeof(TokenLogprob) + event.top.size() * sizeof(event.top[0]);
+  return bytes == 0 || Hold(bytes);
 }
 
 void Call::NoteFinish(const char* reason) {
@@ -347,7 +373,9 @@ void Call::Complete() {
   std::vector<ChoiceOutput> outputs;
   for (Choice& choice : choices_) outputs.push_back(std::move(choice.output));
   closed_ = true;
-  SendJson(*writer_, plan_.response->Whole(outputs, TotalUsage()));
+  std::string whole = plan_.response->Whole(outputs, TotalUsage());
+  held_.Set(0);  // what has not left is counted by the connection
+  SendJson(*writer_, std::move(whole));
 }
 
 /// In mid-stream the status is out already: the error is the last event.

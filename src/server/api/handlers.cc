@@ -28,12 +28,13 @@ auto WithFields(std::string_view text, Use use) -> decltype(use(std::declval<con
 /// is large.
 template <typename Answer>
 Handler PostHandler(const ApiContext& api, ErrorFormat format, Answer answer) {
-  return [&api, format, answer](const HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
+  return [&api, format, answer](HttpRequest& request, std::shared_ptr<ResponseWriter> writer) {
     if (ApiStatus type = CheckContentType(request); !type) return SendError(*writer, type.error(), format);
     if (!api.run_elsewhere || request.body.size() <= kInlineBodyBytes)
       return answer(request.body, request.identity, std::move(writer));
-    const bool taken = api.run_elsewhere([answer, body = request.body, identity = request.identity, writer] {
-      answer(body, identity, writer);
+    // With its room: it is one of the bodies that are here until it has been read.
+    const bool taken = api.run_elsewhere([answer, writer, held = std::make_shared<HttpRequest>(std::move(request))] {
+      answer(held->body, held->identity, writer);
     });
     // Not here instead: this thread has other connections to serve.
     if (!taken) SendError(*writer, ApiError(503, "too many large requests are waiting; try again shortly"), format);
@@ -61,6 +62,8 @@ Handler JsonHandler(const ApiContext& api, JsonAnswer answer, ErrorFormat format
                        ApiResult<std::string> made =
                            WithFields(body, [&](const Fields& fields) { return answer(api, fields); });
                        if (!made) return SendError(*writer, made.error(), format);
+                       if (api.responses && made->size() > kFairResponseBytes && !api.responses->Fits(made->size()))
+                         return SendError(*writer, TooManyResponses(), format);
                        SendJson(*writer, *std::move(made));
                      });
 }

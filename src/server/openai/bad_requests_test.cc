@@ -1,6 +1,7 @@
 // What the API refuses, with which status, and that a good request passes afterwards.
 #include <gmock/gmock.h>
 
+#include "server/memory_bound_test_util.h"
 #include "server/openai/openai_test_util.h"
 
 namespace hadal::openai {
@@ -55,7 +56,12 @@ void RefuseCompletion(Api& api, const std::string& members, const std::string& p
 
 // The list of inputs that other servers fell over, in its order.
 
-TEST(BadRequests, Counts) {
+class BadRequests : public testing::Test {
+ protected:
+  MemoryBound memory_{64 << 20};  // the tokenizer and the templates of the test among it
+};
+
+TEST_F(BadRequests, Counts) {
   Api api;
   RefuseField(api, R"("n": 1000000)", "'n' is 1000000, expected 1 to 128", "n");
   RefuseField(api, R"("n": 0)", "'n' is 0", "n");
@@ -65,7 +71,7 @@ TEST(BadRequests, Counts) {
                    "prompt");
 }
 
-TEST(BadRequests, EmptyPromptsAndMessages) {
+TEST_F(BadRequests, EmptyPromptsAndMessages) {
   Api api;
   RefuseCompletion(api, R"(, "prompt": "")", "'prompt' is empty", "prompt");
   RefuseCompletion(api, R"(, "prompt": [])", "'prompt' is empty", "prompt");
@@ -83,7 +89,7 @@ TEST(BadRequests, EmptyPromptsAndMessages) {
                  "'messages[0].content' is missing or null");
 }
 
-TEST(BadRequests, Lengths) {
+TEST_F(BadRequests, Lengths) {
   Api api;
   RefuseField(api, R"("max_tokens": -1)", "'max_tokens' is -1", "max_tokens");
   RefuseField(api, R"("max_tokens": 0)", "'max_tokens' is 0", "max_tokens");
@@ -104,7 +110,7 @@ TEST(BadRequests, Lengths) {
   EXPECT_EQ(Ordered::parse(writer->body)["error"]["code"], "context_length_exceeded");
 }
 
-TEST(BadRequests, Sampling) {
+TEST_F(BadRequests, Sampling) {
   Api api;
   RefuseField(api, R"("temperature": NaN)", "not valid JSON");
   RefuseField(api, R"("temperature": "NaN")", "'temperature' must be a number and is a string",
@@ -128,7 +134,7 @@ TEST(BadRequests, Sampling) {
   RefuseCompletion(api, R"(, "prompt": "a", "logprobs": 1000000000)", "'logprobs' is 1000000000", "logprobs");
 }
 
-TEST(BadRequests, Stops) {
+TEST_F(BadRequests, Stops) {
   Api api;
   std::string stops = "\"a\"";
   for (int i = 1; i < 10000; ++i) stops += ",\"a\"";
@@ -139,7 +145,7 @@ TEST(BadRequests, Stops) {
   RefuseField(api, R"("stop": 1)", "'stop' must be a string or an array", "stop");
 }
 
-TEST(BadRequests, FormsOfTheAnswer) {
+TEST_F(BadRequests, FormsOfTheAnswer) {
   Api api;
   // Other engines' names are named, and never run.
   RefuseField(api, R"("guided_regex": "foo**")", "'guided_regex' is not supported; use 'response_format'",
@@ -176,7 +182,7 @@ TEST(BadRequests, FormsOfTheAnswer) {
   EXPECT_EQ(api.Chat(Hello(R"(, "response_format": {"type": "text"})"))->status, 0) << "goes to the engine";
 }
 
-TEST(BadRequests, Schemas) {
+TEST_F(BadRequests, Schemas) {
   Api api;
   const auto refuse = [&](const std::string& schema, const std::string& part) {
     RefuseField(api, R"("response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": )" + schema + "}}",
@@ -198,7 +204,7 @@ TEST(BadRequests, Schemas) {
       << "a reference to itself that ends";
 }
 
-TEST(BadRequests, Tools) {
+TEST_F(BadRequests, Tools) {
   Api api;
   const auto tools = [](const std::string& function) {
     return R"("tools": [{"type": "function", "function": )" + function + "}]";
@@ -234,7 +240,7 @@ TEST(BadRequests, Tools) {
       0);
 }
 
-TEST(BadRequests, TheTemplateIsTheServers) {
+TEST_F(BadRequests, TheTemplateIsTheServers) {
   Api api;
   RefuseField(api, R"("chat_template": "{{ messages }}")", "cannot be given by a request", "chat_template");
   for (const char* name :
@@ -249,7 +255,7 @@ TEST(BadRequests, TheTemplateIsTheServers) {
   EXPECT_THAT(writer->body, HasSubstr("no chat template"));
 }
 
-TEST(BadRequests, Characters) {
+TEST_F(BadRequests, Characters) {
   Api api;
   RefuseMessages(api, "[{\"role\": \"user\", \"content\": \"a\xFF\"}]", "not valid JSON");
   RefuseMessages(api, "[{\"role\": \"user\", \"content\": \"a\xE2\x82\"}]", "not valid JSON");
@@ -261,7 +267,7 @@ TEST(BadRequests, Characters) {
   RefuseField(api, R"("\udfff": 1)", "surrogate");
 }
 
-TEST(BadRequests, NegativeAndForeignTokenIds) {
+TEST_F(BadRequests, NegativeAndForeignTokenIds) {
   Api api;
   RefuseCompletion(api, R"(, "prompt": [-1])", "has the id -1, which names no token", "prompt");
   RefuseCompletion(api, R"(, "prompt": [5, 512])", "has the id 512, which names no token", "prompt");
@@ -273,7 +279,7 @@ TEST(BadRequests, NegativeAndForeignTokenIds) {
   RefuseField(api, R"("priority": -99999999999)", "'priority' is -99999999999");
 }
 
-TEST(BadRequests, ContentTypes) {
+TEST_F(BadRequests, ContentTypes) {
   Api api;
   for (const char* type :
        {"text/plain", "", "application/x-www-form-urlencoded", "application/jsonx", "multipart/form-data"}) {
@@ -285,7 +291,7 @@ TEST(BadRequests, ContentTypes) {
   EXPECT_EQ(api.Call("POST", "/v1/chat/completions", Hello(), "Application/JSON ; charset=utf-8")->status, 0);
 }
 
-TEST(BadRequests, Models) {
+TEST_F(BadRequests, Models) {
   Api api;
   for (const char* path : {"/v1/chat/completions", "/v1/completions", "/v1/tokenize", "/v1/detokenize"}) {
     const auto writer = api.Call("POST", path, R"({"model": "gpt-4", "messages": [], "prompt": "a"})");
@@ -297,7 +303,7 @@ TEST(BadRequests, Models) {
              "'model' must be a string", "model");
 }
 
-TEST(BadRequests, MediaAreNeverFetched) {
+TEST_F(BadRequests, MediaAreNeverFetched) {
   Api api;
   for (const char* url : {R"(http://example.com\\@169.254.169.254/)",
                           "http://169.254.169.254/latest/meta-data", "file:///etc/passwd"})
@@ -310,7 +316,7 @@ TEST(BadRequests, MediaAreNeverFetched) {
   RefuseMessages(api, R"([{"role": "user", "content": ["a"]}])", "must be an object");
 }
 
-TEST(BadRequests, Bodies) {
+TEST_F(BadRequests, Bodies) {
   Api api;
   for (const char* body : {"", "{", "null", "[]", "5", "{} {}", "{\"model\": \"deep\",}", "\"x\""})
     RefuseChat(api, body, "");
@@ -323,7 +329,7 @@ TEST(BadRequests, Bodies) {
   RefuseField(api, R"("seed": 1.5)", "'seed' must be an integer", "seed");
 }
 
-TEST(BadRequests, FullQueueAndDraining) {
+TEST_F(BadRequests, FullQueueAndDraining) {
   Api api;
   api.backend.accept = 0;
   const auto full = api.Chat(Hello());

@@ -64,6 +64,39 @@ TEST(Call, ClientsThatLeaveFreeTheirRequests) {
   }
 }
 
+TEST(Call, WholeResponsesHaveARoomTogether) {
+  Api api;
+  api.context.responses = std::make_shared<ByteRoom>(3 * kFairResponseBytes);
+  const int32_t id = api.Ids("a")[0];
+  const auto play = [&](size_t request, size_t tokens) {
+    for (size_t i = 0; i < tokens; ++i) api.backend.Token(request, id);
+  };
+  const size_t each = sizeof(TokenLogprob) + 20 * sizeof(std::pair<int32_t, double>);
+  const std::string asks = R"(, "logprobs": true, "top_logprobs": 20)";
+  const auto large = api.Chat(Hello(asks)), second = api.Chat(Hello(asks)), stream = api.Chat(Hello(R"(, "stream": true)"));
+  play(0, 1);
+  EXPECT_GT(api.context.responses->used(), 0u);
+  const size_t share = api.context.responses->used();
+  EXPECT_LT(share, each + 2);
+  play(0, 2 * kFairResponseBytes / share);
+  play(1, kFairResponseBytes / share);
+  EXPECT_EQ(second->status, 0) << "a fair part is always there";
+  play(2, 10);
+  EXPECT_FALSE(stream->ended) << "streams hold nothing";
+  play(1, kFairResponseBytes / share);
+  EXPECT_EQ(second->status, 503);
+  EXPECT_EQ(second->headers["Retry-After"], "1");
+  EXPECT_NE(second->body.find("too many long responses"), std::string::npos) << second->body;
+  EXPECT_EQ(api.backend.cancelled, std::vector<RequestId>{2});
+  api.backend.End(0, FinishReason::kStop);
+  EXPECT_EQ(large->status, 200);
+  api.backend.requests.clear();  // and the calls with them
+  EXPECT_EQ(api.context.responses->used(), 0u);
+  const auto next = api.Chat(Hello(asks));
+  api.backend.Play(0, {id});
+  EXPECT_EQ(next->status, 200);
+}
+
 TEST(Call, SlowReadersAreLetGo) {
   Api api;
   const auto writer = api.Chat(Hello(R"(, "stream": true)"));

@@ -66,6 +66,17 @@ TEST(StructuredOutput, AnAnswerWithAFormOrCalls) {
   EXPECT_FALSE(Takes("deepseek-v3.1", grammar, V31(kAdd)));
 }
 
+TEST(StructuredOutput, PatternsThatCostOthersExponentialTimeDoNot) {
+  const std::string a(400, 'a');
+  for (const std::string pattern : {"^(a+)+$", "^(a|a)*$", "^(a*)*$", "^([a-z]+)*$", "^(a|aa)+$"}) {
+    const std::string form =
+        R"(, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": ")" +
+        pattern + R"("}}})";
+    EXPECT_TRUE(Takes("deepseek-v3.1", form, "\"" + a + "\"")) << pattern;
+    EXPECT_FALSE(Takes("deepseek-v3.1", form, "\"" + a + "!\"")) << pattern;
+  }
+}
+
 TEST(StructuredOutput, TheFormBeginsAfterThinking) {
   const std::string form = R"(, "response_format": {"type": "json_object"})";
   const std::string thinking = form + R"(, "chat_template_kwargs": {"thinking": true})";
