@@ -249,6 +249,18 @@ TEST(Trainer, HalvesTheLossScaleWhereALossIsNoNumberUnderFP16) {
       << stopped.error().message;
 }
 
+TEST(Trainer, ReportsTheShareOfCopiesBeyondCapacity) {
+  const TrainerOptions o = SmallOptions(Compute::kF32);
+  ModelConfig c = SmallConfig();
+  EXPECT_EQ(Alone<float>(c, o).trainer->Step(Batches(c, o, 0)).value().dropped_share, 0) << "dropless by default";
+  c.expert_capacity = 1;  // of 26 tokens with 3 copies each, 8 experts take one
+  const double one = Alone<float>(c, o).trainer->Step(Batches(c, o, 0)).value().dropped_share;
+  EXPECT_GE(one, 1 - 8.0 / 78);
+  EXPECT_LT(one, 1);
+  c.expert_capacity = 26;
+  EXPECT_EQ(Alone<float>(c, o).trainer->Step(Batches(c, o, 0)).value().dropped_share, 0);
+}
+
 TEST(Trainer, TakesTheMemoryThatItPlans) {
   const ModelConfig c = SmallConfig();
   const TrainerOptions o = SmallOptions(Compute::kF32);
