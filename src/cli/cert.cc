@@ -1,4 +1,5 @@
 // hadal cert: the internal CA and its certificates.
+#include <filesystem>
 #include <memory>
 
 #include "cli/access_flags.h"
@@ -7,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/verbs.h"
 #include "server/certificates.h"
+#include "server/state_folder.h"
 
 namespace hadal {
 namespace {
@@ -43,9 +45,27 @@ Status PrintFiles(const CertFlags& flags, const Path& certificate, const Path& k
                   certificate.string(), key.string(), info.subject, info.not_after, info.sha256));
 }
 
+/// Writes down what was made, with its fingerprint. Without its record neither file stays, as no token leaves
+/// without one.
+Status AuditFiles(StateDb& db, const std::string& event, const std::string& detail, const Path& certificate,
+                  const Path& key) {
+  const auto audited = [&]() -> Status {
+    ASSIGN_OR_RETURN(const CertificateInfo info, DescribeCertificate(certificate));
+    return AuditCommand(db, event, fmt::format("{}, sha256 {}", detail, info.sha256));
+  }();
+  if (audited) return {};
+  std::error_code ignored;
+  for (const Path& file : {key, certificate}) std::filesystem::remove(file, ignored);
+  return audited;
+}
+
 Result<int> Init(const CertFlags& flags) {
   ASSIGN_OR_RETURN(const Path folder, StateFolderOf(flags.state));
+  RETURN_IF_ERROR(OpenStateFolder(folder));
+  ASSIGN_OR_RETURN(const std::unique_ptr<StateDb> db, StateDb::Open(folder));
   RETURN_IF_ERROR(InitCa(folder, flags.ca_name, flags.days));
+  RETURN_IF_ERROR(AuditFiles(*db, "ca_made", fmt::format("{} for {} days", flags.ca_name, flags.days),
+                             folder / "ca.crt", folder / "ca.key"));
   RETURN_IF_ERROR(PrintFiles(flags, folder / "ca.crt", folder / "ca.key"));
   return kExitOk;
 }
@@ -62,10 +82,14 @@ Result<int> Issue(CertFlags& flags) {
   const Path certificate = base + ".crt", key = base + ".key";
   RETURN_IF_ERROR(CheckOutputFile(certificate));
   RETURN_IF_ERROR(CheckOutputFile(key));
-  const Status issued = IssueCertificate(folder, request, certificate, key);
-  if (!issued && issued.error().code == Code::kNotFound)
+  if (!std::filesystem::exists(folder / "ca.crt"))
     return NotFound("there is no CA in {}; run 'hadal cert init' first", folder.string());
-  RETURN_IF_ERROR(issued);
+  ASSIGN_OR_RETURN(const std::unique_ptr<StateDb> db, StateDb::Open(folder));
+  RETURN_IF_ERROR(IssueCertificate(folder, request, certificate, key));
+  RETURN_IF_ERROR(AuditFiles(*db, "certificate_issued",
+                             fmt::format("{} {} hosts {}", request.client ? "client" : "server", request.name,
+                                         fmt::join(request.hosts, ",")),
+                             certificate, key));
   RETURN_IF_ERROR(PrintFiles(flags, certificate, key));
   return kExitOk;
 }

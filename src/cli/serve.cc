@@ -31,7 +31,7 @@ trust STATE/ca.crt. Every route but /livez, /readyz, /token and what OAuth publi
 
 It listens before the model is loaded: /livez says 200, /readyz 503 and how far the loading is, the API 503. SIGTERM
 and SIGINT drain: running requests get --drain seconds, then the program exits 0; a second signal cancels them
-at once, and the exit code is 1. Certificates are renewed, and new files taken into use, without a signal and
+at once, and the exit code is 1. While the model is loading they end it at once, with exit code 0. Certificates are renewed, and new files taken into use, without a signal and
 without closing a connection; SIGHUP does it at once.
 
 Example:
@@ -117,8 +117,9 @@ LoopOptions ToLoopOptions(const ServeFlags& flags) {
   return loop;
 }
 
-/// Loads the engine and hands it to the service.
-Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, EngineOptions options, Log& log) {
+/// Loads the engine and hands it to the service, unless `stop` comes first: kCancelled.
+Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, EngineOptions options,
+                const std::atomic<bool>& stop, Log& log) {
   LoopOptions loop = ToLoopOptions(flags);
   options.sequences = flags.cache_sequences > 0 ? flags.cache_sequences : flags.max_running;
   options.fewer_sequences = flags.cache_sequences == 0;
@@ -126,35 +127,32 @@ Status LoadInto(Service& service, const ServeFlags& flags, const Path& folder, E
   options.load.mtp = loop.speculative == Speculation::kMtp;
   options.logit_rows = flags.max_running * (options.load.mtp ? 1 + flags.speculative_tokens : 1);
   options.beside = service.PlanFor(loop);
+  options.load.stop = [&stop] { return stop.load(); };
   options.load.progress = [&service](uint64_t done, uint64_t total) { service.SetLoadProgress(done, total); };
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(folder, options, flags.engine.verbose,
-                                                                  [&log](std::string_view line) { Say(log, line); }));
+  // A service's log says in any case what its memory is for.
+  constexpr bool kNotes = true;
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
+                   LoadEngine(folder, options, kNotes, [&log](std::string_view line) { Say(log, line); }));
   ASSIGN_OR_RETURN(const SamplingParams defaults, ToSamplingParams({}, folder, engine->config().vocab_size));
   loop.max_running = std::min(flags.max_running, engine->pass().limits().logit_rows);
   return service.Serve(std::move(engine), loop, defaults);
 }
 
 /// LoadInto on a thread of its own, so that a signal is heard meanwhile.
-/// @return false if the service was told to end before the model was loaded: nothing can interrupt the loading, and
-/// there is nothing to finish, so the process is to end without it.
+/// @return false if the service was told to end before the model was loaded; the loading has been given up then.
 Result<bool> LoadUnlessEnded(Service& service, const ServeFlags& flags, const Path& folder,
                              const EngineOptions& options, const sigset_t& signals, Log& log) {
-  struct Shared {
-    std::atomic<bool> ended{false};
-    Status status;
-  };
-  const auto shared = std::make_shared<Shared>();
-  std::thread loader([&service, &flags, &log, folder, options, shared] {
-    shared->status = LoadInto(service, flags, folder, options, log);
-    shared->ended = true;
+  std::atomic<bool> ended{false}, stop{false};
+  Status status;
+  std::thread loader([&] {
+    status = LoadInto(service, flags, folder, options, stop, log);
+    ended = true;
     ::kill(::getpid(), kLoadedSignal);
   });
-  if (WaitForEnd(service, signals, log, &shared->ended)) {
-    loader.detach();
-    return false;
-  }
+  stop = WaitForEnd(service, signals, log, &ended);
   loader.join();
-  RETURN_IF_ERROR(shared->status);
+  if (stop) return false;
+  RETURN_IF_ERROR(status);
   return true;
 }
 
@@ -198,8 +196,7 @@ Result<int> Serve(const ServeFlags& flags) {
   if (!loaded) {
     Say(log, "ended before the model was loaded");
     service->Drain(std::chrono::seconds(0));
-    std::fflush(nullptr);
-    std::_Exit(kExitOk);
+    return kExitOk;
   }
   SayStarted(log, *service, flags, state, model);
   if (!flags.ready_file.empty())

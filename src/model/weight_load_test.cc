@@ -272,6 +272,18 @@ TEST_F(WeightLoad, ReportsWhatItReads) {
   }
 }
 
+TEST_F(WeightLoad, StopsWhenItIsTold) {
+  const Model model = OpenGolden("v3-tiny-fp8");
+  LoadOptions options;
+  std::atomic<int> asked = 0;
+  options.stop = [&] { return ++asked > 3; };
+  ThreadPool pool(2);
+  ExpectError(LoadWeights(model.config, *model.checkpoint, options, pool), Code::kCancelled, "stopped");
+  EXPECT_GT(asked, 3);
+  options.stop = [] { return false; };
+  EXPECT_TRUE(Load(model, options));
+}
+
 TEST_F(WeightLoad, ATiedHeadIsTheEmbedding) {
   Model model = Changed("moonlight-tiny", [](auto& tensors) { Remove(tensors, "lm_head.weight"); });
   ExpectError(Load(model, {}), Code::kNotFound, "no tensor 'lm_head.weight'");

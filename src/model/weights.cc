@@ -201,6 +201,7 @@ Result<Weights> LoadWeights(const ModelConfig& config, const Checkpoint& checkpo
   std::vector<WeightPacker> packers(static_cast<size_t>(pool.threads()), WeightPacker(checkpoint));
   pool.For(static_cast<int64_t>(tasks.size()), [&](int64_t i, int worker) {
     if (error.Before(i)) return;
+    if (options.stop && options.stop()) return error.Set(i, {Code::kCancelled, "the loading was stopped"});
     const Task& task = tasks[static_cast<size_t>(i)];
     const Status status = RunTask(*plan, task, packers[static_cast<size_t>(worker)]);
     if (!status) return error.Set(i, status.error());

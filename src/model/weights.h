@@ -40,6 +40,8 @@ struct LoadOptions {
   bool mtp = false;    // load the multi-token-prediction layers too
   /// Called now and then with bytes read so far and in all; null: nobody listens. From one thread at a time.
   std::function<void(uint64_t done, uint64_t total)> progress;
+  /// Asked before each piece of some MB, by any thread: true gives up, with kCancelled. Null: nobody does.
+  std::function<bool()> stop = {};
 };
 
 /// One embedding row per token id, as stored.

@@ -1,6 +1,7 @@
 // hadal user, client, token, cert: what scripts and people see.
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -13,6 +14,7 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::MatchesRegex;
 using testing::Not;
+using testing::StartsWith;
 
 class AccessVerbs : public CliTest {
  protected:
@@ -132,6 +134,16 @@ TEST_F(AccessVerbs, CertificatesOfAnOwnCa) {
   EXPECT_EQ(info.st_mode & 07777, 0600u);
   EXPECT_THAT(Contents("m.crt"), HasSubstr("BEGIN CERTIFICATE"));
   ExpectFailure(Run({"cert", "issue", "x", "--host", "a b", "--out", File("x")}), "neither a DNS name");
+  EXPECT_EQ(Run({"cert", "issue", "robot", "--client", "--out", File("robot")}).code, 0);
+  // What was made is written down, with who made it; what failed made nothing.
+  const json acts = List({"token", "audit"});
+  ASSERT_EQ(acts.size(), 3u) << acts;
+  EXPECT_EQ(acts[0]["event"], "ca_made");
+  EXPECT_EQ(acts[1]["event"], "certificate_issued");
+  const std::string detail = acts[1]["detail"], sha256 = issued["sha256"];
+  EXPECT_EQ(detail, "server models.example hosts models.example, sha256 " + sha256);
+  EXPECT_THAT(std::string(acts[2]["detail"]), StartsWith("client robot hosts , sha256 "));
+  EXPECT_EQ(acts[1]["actor"], "uid:" + std::to_string(getuid()));
 }
 
 TEST_F(AccessVerbs, HelpHasExamples) {

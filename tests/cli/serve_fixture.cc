@@ -23,7 +23,7 @@ void ServeTest::TearDown() {
   CliTest::TearDown();
 }
 
-void ServeTest::Start() {
+void ServeTest::Spawn() {
   const std::string model = ServedModel(), state = File("state"), ready = File("ready"), log = File("log");
   std::vector<std::string> words{HADAL_BINARY, "serve",       "--model", model,  "--state",      state,
                                  "--listen",   "127.0.0.1:0", "--name",  "test", "--ready-file", ready,
@@ -51,6 +51,12 @@ void ServeTest::Start() {
   ASSERT_EQ(posix_spawn(&pid_, HADAL_BINARY, &actions, &attributes, arguments.data(), environ), 0);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
+}
+
+void ServeTest::Start() {
+  Spawn();
+  ASSERT_GT(pid_, 0);
+  const std::string ready = File("ready");
   // The file appears by rename, whole; until then the only other end is that the process dies.
   for (int i = 0; i < 6000 && !std::filesystem::exists(ready); ++i) {
     ASSERT_EQ(waitpid(pid_, nullptr, WNOHANG), 0) << Contents("log");

@@ -22,6 +22,9 @@ class ServeTest : public CliTest {
   /// Flags beside the model, the state folder, the address and the threads.
   virtual std::vector<std::string> MoreFlags() const { return {"--max-running", "4"}; }
 
+  /// Starts the process; its files may be there already.
+  void Spawn();
+  /// Spawn, and waits until requests are answered.
   void Start();
   /// SIGTERM; the exit code.
   int End();

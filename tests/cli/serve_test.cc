@@ -1,6 +1,7 @@
 // hadal serve, end to end: the real server over TLS, tokens from the command line, curl as the client.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -21,6 +22,7 @@ namespace {
 
 using nlohmann::json;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 TEST_F(ServeTest, AnswersOverTlsWhoeverHasATokenOfTheScope) {
@@ -179,6 +181,37 @@ TEST_F(ServeTest, ASecondSignalCutsTheDrainShort) {
   EXPECT_EQ(End(), 1) << Contents("log");
   EXPECT_THAT(Contents("log"), HasSubstr("running requests are cancelled"));
   client.join();
+}
+
+/// Starts nothing by itself. The model is large enough to be caught while it is read.
+class LoadingTest : public ServeTest {
+ protected:
+  void SetUp() override { CliTest::SetUp(); }
+  std::string ServedModel() override {
+    const std::string model = File("large");
+    if (std::filesystem::exists(model)) return model;
+    const Outcome made = Hadal({"synth", "--shape", "v3-small", "--weights", "fp8", "--out", model});
+    EXPECT_EQ(made.code, 0) << made.err;
+    return model;
+  }
+  std::vector<std::string> MoreFlags() const override { return {"--weights", "int4", "--context", "256"}; }
+};
+
+TEST_F(LoadingTest, SigtermGivesUpTheLoading) {
+  Spawn();
+  // The plan is told right before the weights are read.
+  for (int i = 0; i < 60'000 && Contents("log").find(" of memory, ") == std::string::npos; ++i) {
+    ASSERT_EQ(waitpid(pid_, nullptr, WNOHANG), 0) << Contents("log");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  kill(pid_, SIGHUP);  // which ends nothing
+  EXPECT_EQ(End(), 0) << Contents("log");
+  EXPECT_THAT(Contents("log"), HasSubstr("ended before the model was loaded"));
+  EXPECT_THAT(Contents("log"), Not(HasSubstr("serving test"))) << "it has not loaded first";
+  EXPECT_FALSE(std::filesystem::exists(File("ready")));
+  Start();
+  EXPECT_EQ(Curl("/v1/models", Token("a", "infer")).status, 200);
+  EXPECT_THAT(Contents("log"), HasSubstr("serving test"));
 }
 
 TEST_F(ServeTest, DrainsOnSigtermAndStartsAgainOnTheSameState) {

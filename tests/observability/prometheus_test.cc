@@ -78,10 +78,14 @@ class PrometheusTest : public CliTest {
  protected:
   void SetUp() override {
     CliTest::SetUp();
+    // The public key of RFC 8037, appendix A.2.
+    Write("keys.json", R"({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "use": "sig", "alg": "EdDSA",
+                           "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]})");
     server_ = std::make_unique<Child>(
         std::vector<std::string>{HADAL_BINARY, "serve", "--model", Model(), "--state", File("state"), "--listen",
                                  "127.0.0.1:0", "--name", "test", "--ready-file", File("ready"), "--threads", "2",
-                                 "--max-running", "4", "--drain", "5", "--log-format", "json"},
+                                 "--max-running", "4", "--drain", "5", "--log-format", "json", "--issuer",
+                                 "issuer=https://login.example,audience=hadal,jwks=" + File("keys.json")},
         File("server.log"));
     ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(File("ready")) || !server_->running(); }));
     ASSERT_TRUE(server_->running()) << Contents("server.log");
