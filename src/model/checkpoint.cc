@@ -1,7 +1,9 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "base/check.h"
@@ -20,6 +22,34 @@ template <typename T>
 tl::unexpected<Error> InFile(const Path& path, const Result<T>& result) {
   return MakeError(result.error().code, "{}: {}", path.string(), result.error().message);
 }
+
+/// Asks for a mapped file's bytes before they are read. A mapping by itself reads when a page is touched, and the
+/// thread that touches it waits: loading then takes the disk's time and its own, one after the other. Asked for early,
+/// they overlap. Only reads that go on where earlier ones were are answered so; a look at one tensor asks for nothing.
+class ReadAhead {
+ public:
+  /// Bytes [offset, offset + length) of `file` are about to be read. Thread-safe.
+  void Note(const MappedFile& file, uint64_t offset, uint64_t length) {
+    const uint64_t before = last_.exchange(offset, std::memory_order_relaxed);
+    if (before == kNone || offset + kNear < before || before + kNear < offset) return;
+    const uint64_t end = std::min<uint64_t>(offset + length + kAhead, file.bytes().size());
+    uint64_t asked = asked_.load(std::memory_order_relaxed);
+    const bool near = asked >= offset && asked <= end + kNear;
+    uint64_t begin = near ? asked : offset;
+    if (begin >= end || (near && end - begin < kAhead / 4 && end < file.bytes().size())) return;
+    if (!asked_.compare_exchange_strong(asked, end, std::memory_order_relaxed)) return;  // another thread asks
+    // The kernel cuts a request to what the device reads ahead at most.
+    for (; begin < end; begin += kPiece) file.WillNeed(begin, std::min(kPiece, end - begin));
+  }
+
+ private:
+  static constexpr uint64_t kAhead = 64 << 20;  // 70 ms of a disk of 0.9 GB/s, 10 ms of one of 6
+  static constexpr uint64_t kNear = 32 << 20;   // several threads' pieces, and scales apart from their values
+  static constexpr uint64_t kPiece = 1 << 20;
+  static constexpr uint64_t kNone = ~uint64_t{0};
+  std::atomic<uint64_t> last_{kNone};  // where the last read began
+  std::atomic<uint64_t> asked_{0};     // where the last request ended
+};
 
 /// Mapped safetensors files, one or many, whose headers have been checked.
 ///
@@ -50,6 +80,7 @@ class MappedCheckpoint final : public Checkpoint {
 
   Path path_;
   std::vector<MappedFile> files_;
+  std::vector<std::unique_ptr<ReadAhead>> ahead_;  // of each file
   std::vector<TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;
 };
@@ -73,6 +104,7 @@ Status MappedCheckpoint::AddFile(const Path& file) {
   }
   metadata_.merge(header->metadata);
   files_.push_back(std::move(mapped));
+  ahead_.push_back(std::make_unique<ReadAhead>());
   return {};
 }
 
@@ -130,6 +162,7 @@ Result<std::span<const std::byte>> MappedCheckpoint::Read(const TensorInfo& tens
   HADAL_CHECK(tensor.offset <= file.bytes().size() && tensor.bytes <= file.bytes().size() - tensor.offset,
               "tensor '{}' is of another checkpoint", tensor.name);
   RETURN_IF_ERROR(file.StillSame());
+  ahead_[tensor.shard]->Note(file, tensor.offset + offset, length);
   return file.bytes().subspan(tensor.offset + offset, length);
 }
 
