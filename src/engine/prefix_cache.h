@@ -14,10 +14,10 @@ namespace hadal {
 /// its own and on its role, so blocks with generated tokens are never here.
 ///
 /// A hit is verified, token by token and block by block back to the first: equal hashes of different prompts
-/// cost a miss, never a mix-up. A block in the cache is full and nobody writes to it again, hence sharing
-/// needs no copies: the first block in which two sequences may differ is each one's own. The cache is one of
-/// its blocks' owners; those that have no other are given up, the least recently used first, when blocks are
-/// needed.
+/// cost a miss, never a mix-up. A block in the cache is full and nobody writes anything else to it (a token that is
+/// computed again gives the same bits), hence sharing needs no copies: the first block in which two sequences may
+/// differ is each one's own. The cache is one of its blocks' owners; those that have no other are given up, the least
+/// recently used first, when blocks are needed.
 ///
 /// Not thread-safe, but for Hashes. Allocates nothing after construction, but for Hashes.
 class PrefixCache {
