@@ -124,4 +124,11 @@ Status Grammar::CheckSize() const {
   return {};
 }
 
+Status Grammar::CountComparisons(int64_t count) {
+  comparisons_ += count;
+  if (comparisons_ <= kMaxComparisons) return {};
+  return ResourceExhausted("telling the entries of 'oneOf' apart takes more than {} comparisons; use anyOf",
+                           kMaxComparisons);
+}
+
 }  // namespace hadal::grammar

@@ -18,24 +18,43 @@ namespace {
 constexpr double kExactIntegers = 9007199254740992;  // 2^53: what a double tells apart
 constexpr size_t kMaxOneOf = 64;                     // compared in pairs
 
-/// Whether the value has at most `levels` levels of lists and objects. Recursion: as many.
-bool IsWithin(Json value, int levels) {
-  simdjson::dom::array list;
-  simdjson::dom::object object;
-  if (!value.get(list))
-    return levels > 0 && std::ranges::all_of(list, [&](Json item) { return IsWithin(item, levels - 1); });
-  if (!value.get(object)) {
-    for (const auto member : object)
-      if (levels == 0 || !IsWithin(member.value, levels - 1)) return false;
-    return levels > 0;
+/// Counts values and text, and refuses a schema that has too much of either or is too deep. Recursion: `levels`.
+class Measure {
+ public:
+  Status Add(Json value, int levels) {
+    simdjson::dom::array list;
+    simdjson::dom::object object;
+    std::string_view text;
+    RETURN_IF_ERROR(Count(value.get(text) ? 0 : text.size()));
+    const bool is_list = !value.get(list), is_object = !value.get(object);
+    if ((is_list || is_object) && levels == 0)
+      return InvalidArgument("the schema is nested more than {} deep", kMaxNesting);
+    if (is_list) {
+      for (const Json item : list) RETURN_IF_ERROR(Add(item, levels - 1));
+    } else if (is_object) {
+      for (const auto member : object) {
+        text_ += member.key.size();
+        RETURN_IF_ERROR(Add(member.value, levels - 1));
+      }
+    }
+    return {};
   }
-  return true;
-}
+
+ private:
+  Status Count(size_t text) {
+    text_ += text;
+    if (++values_ > kMaxSchemaValues) return InvalidArgument("the schema has more than {} values", kMaxSchemaValues);
+    if (text_ > kMaxSchemaText)
+      return InvalidArgument("the schema's names and texts have more than {} bytes", kMaxSchemaText);
+    return {};
+  }
+  size_t values_ = 0, text_ = 0;
+};
 
 class Converter {
  public:
   Converter(Grammar& grammar, Json root, std::string where, const JsonOptions& options)
-      : grammar_(grammar), root_(root), where_(std::move(where)), options_(options) {}
+      : grammar_(grammar), root_(root), references_(root), where_(std::move(where)), options_(options) {}
 
   Result<ExprId> Run() {
     AddJsonRules(grammar_, options_);
@@ -90,7 +109,7 @@ class Converter {
 
   Result<ExprId> ConvertReference(const SchemaNode& node) {
     RETURN_IF_ERROR(node.AllowOnly("$ref", {}));
-    ASSIGN_OR_RETURN(const Target target, Resolve(root_, node));
+    ASSIGN_OR_RETURN(const Target target, references_.Resolve(node));
     return Reference(target.pointer, target.schema);
   }
 
@@ -117,7 +136,9 @@ class Converter {
                          schemas.size(), kMaxOneOf);
     for (size_t i = 0; i < schemas.size(); ++i) {
       for (size_t j = 0; j < i; ++j) {
-        ASSIGN_OR_RETURN(const bool disjoint, AreDisjoint(root_, schemas[i], schemas[j]));
+        int64_t comparisons = 0;
+        ASSIGN_OR_RETURN(const bool disjoint, AreDisjoint(references_, schemas[i], schemas[j], comparisons));
+        RETURN_IF_ERROR(grammar_.CountComparisons(comparisons));
         if (!disjoint)
           return Unsupported(
               "the schema's keyword 'oneOf' at {} is not supported where a value may satisfy two entries, as "
@@ -211,8 +232,8 @@ class Converter {
     const double low = bounds.low ? whole(*bounds.low, 1) : -static_cast<double>(kLargestInteger);
     const double high = bounds.high ? whole(*bounds.high, -1) : static_cast<double>(kLargestInteger);
     if ((bounds.low && std::abs(low) > kExactIntegers) || (bounds.high && std::abs(high) > kExactIntegers))
-      return Unsupported("the schema's bounds at {} are beyond 2^53", node.place());
-    if (low > high) return InvalidArgument("no integer lies between the schema's bounds at {}", node.place());
+      return Unsupported("the schema's bounds at {} are beyond 2^53", node.place_text());
+    if (low > high) return InvalidArgument("no integer lies between the schema's bounds at {}", node.place_text());
     return IntegersBetween(grammar_, bounds.low ? static_cast<int64_t>(low) : -kLargestInteger,
                            bounds.high ? static_cast<int64_t>(high) : kLargestInteger);
   }
@@ -225,7 +246,7 @@ class Converter {
     if (!bounds.low && !bounds.high) return Rule("json-number");
     Result<ExprId> made = NumbersBetween(grammar_, bounds.low, bounds.high);
     if (!made)
-      return MakeError(made.error().code, "the schema's bounds at {}: {}", node.place(),
+      return MakeError(made.error().code, "the schema's bounds at {}: {}", node.place_text(),
                        made.error().message);
     return made;
   }
@@ -247,10 +268,10 @@ class Converter {
     }
     if (!min && !max) return Rule("json-string");
     if (max && min.value_or(0) > *max)
-      return InvalidArgument("the schema's maxLength at {} is below its minLength", node.place());
+      return InvalidArgument("the schema's maxLength at {} is below its minLength", node.place_text());
     for (const auto count : {min, max}) {
       if (count && *count > kMaxRepetition)
-        return Unsupported("the schema's lengths at {} are above {}", node.place(), kMaxRepetition);
+        return Unsupported("the schema's lengths at {} are above {}", node.place_text(), kMaxRepetition);
     }
     return Quoted(grammar_.Repeat(Rule("json-char"), min.value_or(0), max ? *max : kUnbounded));
   }
@@ -346,10 +367,10 @@ class Converter {
     } else if (!additional && parts.names.empty()) {
       parts.additional = Rule("json-value");
     }
+    std::set<std::string> declared;
+    for (const ObjectParts::Member& member : parts.members) declared.insert(member.name);
     for (const std::string& name : parts.required) {
-      const bool declared =
-          std::ranges::find(parts.members, name, &ObjectParts::Member::name) != parts.members.end();
-      if (declared) continue;
+      if (declared.contains(name)) continue;
       if (parts.names.contains(name) || (additional && !parts.additional))
         return InvalidArgument("the schema at {} requires the property '{}' and forbids it",
                                node.PlaceOf("required"), name.substr(0, 64));
@@ -377,7 +398,7 @@ class Converter {
       ASSIGN_OR_RETURN(SchemaNode part,
                        SchemaNode::Of(schema, fmt::format("{}/{}", node.PlaceOf("allOf"), index++)));
       const bool refers = part.Has("$ref");
-      ASSIGN_OR_RETURN(part, FollowReferences(root_, std::move(part)));
+      ASSIGN_OR_RETURN(part, references_.Follow(std::move(part)));
       RETURN_IF_ERROR(part.AllowOnly("allOf", {"type", "properties", "required"}));
       RETURN_IF_ERROR(CheckIsObject(part));
       RETURN_IF_ERROR(AddProperties(part, parts, refers));
@@ -391,11 +412,12 @@ class Converter {
     ASSIGN_OR_RETURN(const unsigned types, node.Types());
     if (types == kObject || (types == kAnyType && !node.Has("type"))) return {};
     return Unsupported("the schema's keyword 'allOf' is only supported for objects, and {} is none",
-                       node.place().empty() ? "the root" : node.place());
+                       node.place_text());
   }
 
   Grammar& grammar_;
   const Json root_;
+  References references_;
   const std::string where_;
   const JsonOptions options_;
   std::deque<Waiting> waiting_;
@@ -405,8 +427,7 @@ class Converter {
 
 Result<ExprId> SchemaExpression(Grammar& grammar, Json schema, const std::string& where,
                                 const JsonOptions& options) {
-  if (!IsWithin(schema, kMaxNesting))
-    return InvalidArgument("the schema is nested more than {} deep", kMaxNesting);
+  RETURN_IF_ERROR(Measure().Add(schema, kMaxNesting));
   return Converter(grammar, schema, where, options).Run();
 }
 

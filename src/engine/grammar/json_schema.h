@@ -9,6 +9,11 @@
 
 namespace hadal::grammar {
 
+// Of one schema: values of every kind at every level, and bytes of names and texts. What conversion takes in time and
+// memory grows with them, for some schemas with their square.
+inline constexpr size_t kMaxSchemaValues = 20'000;
+inline constexpr size_t kMaxSchemaText = size_t{256} << 10;
+
 /// Every text of the result is a JSON document that is valid under `schema` (JSON Schema 2020-12, and draft 7
 /// where that is the same); of the valid documents, some are left out:
 ///
@@ -26,7 +31,8 @@ namespace hadal::grammar {
 /// multipleOf 1 of integers. Annotations are ignored. kUnsupported: anything else, with its JSON pointer.
 /// kInvalidArgument: what is no schema, or what nothing satisfies.
 ///
-/// @param schema  nested at most kMaxNesting deep, else kInvalidArgument; members that stand twice are refused.
+/// @param schema  nested at most kMaxNesting deep, within kMaxSchemaValues and kMaxSchemaText, else
+///                kInvalidArgument; members that stand twice are refused.
 /// @param where   the schema's place, for messages and the names of rules: one for each schema of a grammar.
 Result<ExprId> SchemaExpression(Grammar& grammar, simdjson::dom::element schema, const std::string& where,
                                 const JsonOptions& options);

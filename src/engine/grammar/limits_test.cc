@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "engine/grammar/grammar_test_util.h"
+#include "engine/grammar/json_schema.h"
+#include "engine/grammar/schema_node.h"
 #include "engine/grammar/token_mask.h"
 
 namespace hadal::grammar {
@@ -163,6 +165,52 @@ TEST(GrammarLimits, ReferencesInCirclesEnd) {
       {{"type": "object"}}]}}, "b": {{"allOf": [{{"$ref": "#/$defs/l{}"}}, {{"type": "object"}}]}}}}}},)",
                           i, i + 1, i + 1);
   EXPECT_EQ(MessageOf(CompileSchema(levels + R"("l40": {"type": "object"}}})")), "no error");
+}
+
+/// Schemas whose conversion takes time or memory with the square of their size.
+TEST(GrammarLimits, SchemasAreBoundedBeforeTheyAreConverted) {
+  const auto required = [](int count) {
+    std::string names;
+    for (int i = 0; i < count; ++i) names += fmt::format("{}\"p{}\"", i > 0 ? "," : "", i);
+    return R"({"type": "object", "required": [)" + names + "]}";
+  };
+  EXPECT_EQ(MessageOf(CompileSchema(required(2'000))), "no error");
+  // The list, the object, "type" and its word are values, too.
+  EXPECT_THAT(MessageOf(CompileSchema(required(static_cast<int>(kMaxSchemaValues) - 3))), HasSubstr("100000 expressions"));
+  EXPECT_EQ(MessageOf(CompileSchema(required(static_cast<int>(kMaxSchemaValues) - 2))),
+            "invalid_argument: the schema has more than 20000 values");
+  const auto title = [](size_t bytes) { return R"({"type": "null", "title": ")" + std::string(bytes, 'x') + "\"}"; };
+  EXPECT_EQ(MessageOf(CompileSchema(title(kMaxSchemaText - 13))), "no error");
+  EXPECT_EQ(MessageOf(CompileSchema(title(kMaxSchemaText - 12))),
+            "invalid_argument: the schema's names and texts have more than 262144 bytes");
+
+  // The names of rules below a name repeat it.
+  const auto below = [](size_t bytes) {
+    return R"({"properties": {")" + std::string(bytes, 'n') + R"(": {"properties": {"a": true}}}})";
+  };
+  constexpr size_t kBefore = sizeof("/properties/") - 1;
+  EXPECT_EQ(MessageOf(CompileSchema(below(kMaxPlaceBytes - kBefore))), "no error");
+  EXPECT_THAT(MessageOf(CompileSchema(below(kMaxPlaceBytes - kBefore + 1))),
+              HasSubstr("unsupported: the schema's names on the way to /properties/nnn"));
+}
+
+/// All the `oneOf`s of a schema share their comparisons, also where they refer to the same entries.
+TEST(GrammarLimits, ComparisonsOfOneOfAreBounded) {
+  const auto schema = [](int lists, int words) {
+    std::string entries, refs, all;
+    for (int i = 0; i < 16; ++i) {
+      std::string one;
+      for (int j = 0; j < words; ++j) one += fmt::format("{}\"k{}_{}\"", j > 0 ? "," : "", i, j);
+      entries += fmt::format(R"({}"e{}": {{"enum": [{}]}})", i > 0 ? "," : "", i, one);
+      refs += fmt::format(R"({}{{"$ref": "#/$defs/e{}"}})", i > 0 ? "," : "", i);
+    }
+    for (int i = 0; i < lists; ++i) all += fmt::format(R"({}{{"oneOf": [{}]}})", i > 0 ? "," : "", refs);
+    return fmt::format(R"({{"type": "array", "prefixItems": [{}], "$defs": {{{}}}}})", all, entries);
+  };
+  // 120 pairs of 2 * (1 + words).
+  EXPECT_EQ(MessageOf(CompileSchema(schema(20, 50))), "no error");
+  EXPECT_EQ(MessageOf(CompileSchema(schema(21, 50))),
+            "resource_exhausted: telling the entries of 'oneOf' apart takes more than 250000 comparisons; use anyOf");
 }
 
 TEST(GrammarLimits, QuantifiersDoNotFollowEachOther) {

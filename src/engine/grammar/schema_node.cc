@@ -119,6 +119,9 @@ unsigned TypeOf(Json value) {
 
 Result<SchemaNode> SchemaNode::Of(Json value, std::string place) {
   SchemaNode node;
+  if (place.size() > kMaxPlaceBytes)
+    return Unsupported("the schema's names on the way to {}... are longer than {} bytes together", place.substr(0, 64),
+                       kMaxPlaceBytes);
   ASSIGN_OR_RETURN(node.members_, MembersOf(value, place.empty() ? "root" : place));
   node.place_ = std::move(place);
   for (const auto& [keyword, unused] : node.members_) {

@@ -26,15 +26,22 @@ enum SchemaType : unsigned {
 };
 inline constexpr unsigned kAnyType = 127 & ~kInteger;
 
+// Rules have the places of their schemas as names: what is below a long name repeats it.
+inline constexpr size_t kMaxPlaceBytes = 1024;
+
 /// An object that is a schema, and its place. Every keyword of it is known.
 class SchemaNode {
  public:
-  /// kUnsupported: an unknown keyword, named. kInvalidArgument: no object, or a member that stands twice.
+  /// kUnsupported: an unknown keyword, named, or a place beyond kMaxPlaceBytes. kInvalidArgument: no object, or a member
+  /// that stands twice.
   static Result<SchemaNode> Of(Json value, std::string place);
 
   const Json* Find(std::string_view keyword) const;
   bool Has(std::string_view keyword) const { return Find(keyword) != nullptr; }
   const std::string& place() const { return place_; }
+  /// The place for a message: the root has a name there.
+  std::string place_text() const { return place_.empty() ? "the root" : place_; }
+  int64_t member_count() const { return static_cast<int64_t>(members_.size()); }
   std::string PlaceOf(std::string_view keyword) const { return place_ + "/" + std::string(keyword); }
 
   /// A count, 0 to 2^53; nothing if it isn't there.
