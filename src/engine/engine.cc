@@ -71,6 +71,7 @@ void FitCache(Loading& loading, const EngineOptions& options) {
   });
   loading.limits.cache_tokens = std::max(blocks, least) * size;
   loading.limits.tokens = std::min(loading.limits.tokens, loading.limits.cache_tokens);
+  loading.limits.logit_rows = std::min(loading.limits.logit_rows, loading.limits.tokens);
   loading.plan = PlanFor(loading, options, loading.limits);
 }
 

@@ -101,6 +101,21 @@ TEST(Engine, FewerSequencesWhereTheMemoryIsShort) {
   EXPECT_FALSE(Engine::Load(golden::Folder("v3-tiny-bf16"), options));
 }
 
+TEST(Engine, ASmallerCacheHasNoMoreRowsThanAStepHasTokens) {
+  EngineOptions options = Options(64);
+  options.block_size = 64;
+  options.sequences = options.logit_rows = 256;
+  options.fewer_sequences = true;
+  options.beside = [&](const ModelConfig&, const StepLimits& limits, int, MemoryPlan& plan) {
+    if (limits.cache_tokens > 64) plan.connections = uint64_t{1} << 50;
+  };
+  const auto engine = Must(Engine::Load(golden::Folder("v3-tiny-bf16"), options));
+  const StepLimits& limits = engine->pass().limits();
+  EXPECT_EQ(limits.cache_tokens, 64);
+  EXPECT_EQ(limits.tokens, 64);
+  EXPECT_EQ(limits.logit_rows, 64);
+}
+
 TEST(Engine, TokensOutsideVocabularyOrContextAreRefusedByPlace) {
   const auto engine = Must(Engine::Load(golden::Folder("v3-tiny-bf16"), Options(64)));
   const int32_t outside[] = {1, 512};
