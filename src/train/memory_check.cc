@@ -8,8 +8,10 @@ double GB(uint64_t bytes) { return static_cast<double>(bytes) / 1e9; }
 }  // namespace
 
 std::string PlanText(const TrainerPlan& p) {
-  return fmt::format("{:.2f} GB: parameters {:.2f}, gradients {:.2f}, optimizer {:.2f}, activations {:.2f}, scratch {:.2f}",
-                     GB(p.total()), GB(p.parameters), GB(p.gradients), GB(p.optimizer), GB(p.activations), GB(p.scratch));
+  return fmt::format("{:.2f} GB: parameters {:.2f}, gradients {:.2f}, optimizer {:.2f}, activations {:.2f}, scratch {:.2f}, "
+                     "data {:.2f}",
+                     GB(p.total()), GB(p.parameters), GB(p.gradients), GB(p.optimizer), GB(p.activations), GB(p.scratch),
+                     GB(p.data));
 }
 
 template <typename T>
@@ -18,7 +20,8 @@ Status CheckMemory(const ModelConfig& config, const ProcessMesh& mesh, int threa
   if (plan.total() <= available) return {};
   std::string remedies;
   const auto add = [&](const std::string& what, const TrainerOptions& changed) {
-    const Result<TrainerPlan> other = Trainer<T>::Plan(config, mesh, threads, changed);
+    Result<TrainerPlan> other = Trainer<T>::Plan(config, mesh, threads, changed);
+    if (other) other->data = plan.data;
     if (other && other->total() < plan.total())
       remedies += fmt::format("{} ({:.2f} GB in all), ", what, GB(other->total()));
   };
@@ -38,6 +41,12 @@ Status CheckMemory(const ModelConfig& config, const ProcessMesh& mesh, int threa
     changed.micro_batch_size = 1;
     if (options.micro_batch_size > 1) add("both, with full", changed);
   }
+  if (options.schedule == PipelineSchedule::kGPipe) {
+    changed = options;
+    changed.schedule = PipelineSchedule::k1F1B;
+    add("pipeline_schedule 1f1b", changed);
+  }
+  if (plan.data > plan.total() / 4) remedies += "prefetch or gradient_accumulation_steps (data), ";
   return ResourceExhausted(
       "training takes {} on this rank, and {:.2f} GB are available; lower {}or split the model over more ranks "
       "(tensor_parallel, pipeline_parallel)", PlanText(plan), GB(available),

@@ -93,12 +93,14 @@ class Run {
     ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(options_.model));
     ASSIGN_OR_RETURN(const TrainerOptions trainer, CompleteTrainerOptions());
     ASSIGN_OR_RETURN(result_.plan, Trainer<T>::Plan(config, *mesh_, options_.threads, options_.trainer));
+    result_.plan.data = DataLoader::PlannedBytes(LoaderOptionsOf(options_, *mesh_));
     if (options_.available_bytes > 0)
       RETURN_IF_ERROR(CheckMemory<T>(config, *mesh_, options_.threads, options_.trainer, result_.plan,
                                      options_.available_bytes));
     ASSIGN_OR_RETURN(data_, OpenData(options_.data, config));
     if (!options_.held_out.empty()) {
       ASSIGN_OR_RETURN(held_out_, OpenData(options_.held_out, config));
+      RETURN_IF_ERROR(EpochPlan::Check(held_out_->documents(), held_out_->tokens(), options_.trainer.sequence_length));
     }
     NoteLongDocuments(config);
     if (listener_.planned) listener_.planned(result_.plan);

@@ -50,7 +50,8 @@ struct StepReport {
 
 struct TrainerPlan {
   uint64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0, scratch = 0;
-  uint64_t total() const { return parameters + gradients + optimizer + activations + scratch; }
+  uint64_t data = 0;  // micro-batches that are made ahead: the loader's, and 0 in a trainer's own plan
+  uint64_t total() const { return parameters + gradients + optimizer + activations + scratch + data; }
 };
 
 /// What one rank does. All ranks of the mesh call the same functions together.

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "train/memory_check.h"
 #include "train/train_test_util.h"
 
 namespace hadal::train {
@@ -280,6 +281,27 @@ TEST(Trainer, TakesTheMemoryThatItPlans) {
   EXPECT_LT(activations(selective), activations(o));
   EXPECT_EQ(plan.parameters, plan.gradients);
   EXPECT_GT(plan.optimizer, plan.parameters);
+}
+
+TEST(Trainer, PlansMillionsOfMicroBatchesWithoutLayingThemOut) {
+  const ModelConfig c = SmallConfig();
+  LoopbackCommunicator world;
+  const auto mesh = ProcessMesh::Create(world, {}).value();
+  TrainerOptions o = SmallOptions(Compute::kF32);
+  o.schedule = PipelineSchedule::kGPipe;
+  const auto plan = [&](int64_t micro_batches) {
+    o.accumulation_steps = micro_batches;
+    return Trainer<float>::Plan(c, *mesh, 1, o).value();
+  };
+  const uint64_t one = plan(1).activations, each = plan(2).activations - one;
+  EXPECT_EQ(plan(7).activations, one + 6 * each);
+  TrainerPlan most = plan(1 << 24);
+  EXPECT_EQ(most.activations, one + ((uint64_t{1} << 24) - 1) * each);
+  most.data = most.total();
+  const Status refused = CheckMemory<float>(c, *mesh, 1, o, most, 1 << 30);
+  ASSERT_FALSE(refused);
+  for (const char* remedy : {"pipeline_schedule 1f1b (", "prefetch or gradient_accumulation_steps"})
+    EXPECT_NE(refused.error().message.find(remedy), std::string::npos) << refused.error().message;
 }
 
 TEST(Trainer, RefusesOptionsThatMakeNoSense) {

@@ -1,6 +1,7 @@
 #include "train/data/epoch_plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "base/rng.h"
@@ -29,6 +30,16 @@ struct Open {
 };
 
 }  // namespace
+
+Status EpochPlan::Check(int64_t documents, int64_t tokens, int64_t length) {
+  constexpr int64_t kMostPieces = std::numeric_limits<uint32_t>::max();
+  if (documents <= kMostPieces - tokens / length) return {};
+  return Unsupported(
+      "{} documents of {} tokens in all, cut into sequences of {}, may be more than {} pieces; make several "
+      "folders of the data and train on one after the other, or raise sequence_length where documents are "
+      "long",
+      documents, tokens, length, kMostPieces);
+}
 
 EpochPlan::EpochPlan(const TokenDataset& data, int64_t length, uint64_t seed, uint64_t epoch, bool shuffle) {
   std::vector<uint32_t> documents = Permutation(shuffle ? data.documents() : 0, seed, 2 * epoch);

@@ -21,6 +21,9 @@ class EpochPlan {
   /// first. The sequences are then shuffled. With `shuffle` false documents and sequences keep their order.
   EpochPlan(const TokenDataset& data, int64_t length, uint64_t seed, uint64_t epoch, bool shuffle);
 
+  /// kUnsupported: so many documents and tokens may make more pieces than 32 bits number.
+  static Status Check(int64_t documents, int64_t tokens, int64_t length);
+
   int64_t sequences() const { return static_cast<int64_t>(begins_.size()) - 1; }
   std::span<const DocumentPiece> sequence(int64_t i) const;
   /// Tokens of documents over all places of sequences.

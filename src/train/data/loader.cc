@@ -75,7 +75,13 @@ Result<DataCursor> DataCursor::Parse(std::string_view text) {
 Result<std::unique_ptr<DataLoader>> DataLoader::Create(const TokenDataset& data,
                                                        const LoaderOptions& options) {
   RETURN_IF_ERROR(Check(options));
+  RETURN_IF_ERROR(EpochPlan::Check(data.documents(), data.tokens(), options.sequence_length));
   return std::unique_ptr<DataLoader>(new DataLoader(data, options));
+}
+
+uint64_t DataLoader::PlannedBytes(const LoaderOptions& o) {
+  const int64_t tokens = o.own_micro_batches * o.micro_batch_size * o.sequence_length;
+  return static_cast<uint64_t>(tokens * (o.prefetch + 2)) * MicroBatch::kBytesPerToken;
 }
 
 DataLoader::DataLoader(const TokenDataset& data, const LoaderOptions& options)

@@ -40,9 +40,13 @@ struct DataCursor {
 /// whichever replica has it. A sequence's rest that no document fills is zeros that are not learnt.
 class DataLoader {
  public:
-  /// `data` must outlive the loader. kInvalidArgument: sizes that make no sense.
+  /// `data` must outlive the loader. kInvalidArgument: sizes that make no sense;
+  /// kUnsupported: EpochPlan::Check.
   static Result<std::unique_ptr<DataLoader>> Create(const TokenDataset& data, const LoaderOptions& options);
   ~DataLoader();
+  /// Bytes of the micro-batches that a rank holds at most: those made ahead, the ones being made and those
+  /// being used.
+  static uint64_t PlannedBytes(const LoaderOptions& options);
 
   /// Goes on from `cursor`, before the first Next. kInvalidArgument: of other data, another seed or another
   /// length.

@@ -78,6 +78,33 @@ TEST(EpochPlan, LaysEveryTokenOnceAndFillsWell) {
   EXPECT_EQ(orders.size(), 3u);
 }
 
+TEST(EpochPlan, RefusesMorePiecesThan32BitsNumber) {
+  constexpr int64_t kMost = 0xffff'ffff;
+  EXPECT_TRUE(EpochPlan::Check(kMost - 10, 10 * 16, 16));
+  const Status documents = EpochPlan::Check(kMost + 1, kMost + 1, 1 << 20);
+  const Status tokens = EpochPlan::Check(1, kMost * 16, 16);
+  ASSERT_FALSE(documents);
+  ASSERT_FALSE(tokens);
+  EXPECT_NE(documents.error().message.find("4294967296 documents of 4294967296 tokens"), std::string::npos)
+      << documents.error().message;
+  EXPECT_NE(tokens.error().message.find("raise sequence_length"), std::string::npos)
+      << tokens.error().message;
+}
+
+TEST(DataLoader, PlansWhatItsMicroBatchesHold) {
+  const DataFolder folder(40, 12);
+  const TokenDataset data = TokenDataset::Open(folder.path(), false).value();
+  LoaderOptions o = Options();
+  uint64_t bytes = 0;
+  const std::vector<MicroBatch> batches = DataLoader::Create(data, o).value()->Next().value();
+  for (const MicroBatch& batch : batches)
+    for (const auto* part : {&batch.tokens, &batch.next, &batch.targets, &batch.targets2, &batch.positions,
+                             &batch.first})
+      bytes += part->size() * sizeof(int32_t);
+  o.prefetch = 5;
+  EXPECT_EQ(DataLoader::PlannedBytes(o), 7 * bytes);
+}
+
 TEST(DataLoader, GivesEveryReplicaItsPartOfTheSameUpdates) {
   const DataFolder folder(100, 30);
   const TokenDataset data = TokenDataset::Open(folder.path(), true).value();

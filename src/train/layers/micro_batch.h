@@ -18,6 +18,8 @@ struct MicroBatch {
   std::vector<int32_t> first;      // [T], the document's first row
   std::vector<int32_t> bounds;     // [sequences + 1], rows of each sequence
 
+  static constexpr uint64_t kBytesPerToken = 6 * sizeof(int32_t);
+
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
   int64_t sequences() const { return static_cast<int64_t>(bounds.size()) - 1; }
 };

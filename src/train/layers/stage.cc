@@ -7,6 +7,9 @@
 namespace hadal::train {
 namespace {
 
+// More than any machine has, and few enough that sums with it do not wrap.
+constexpr uint64_t kMostPlannedBytes = uint64_t{1} << 60;
+
 template <typename T>
 void Copy(View<const T> from, View<T> to) {
   for (int64_t t = 0; t < from.rows; ++t) std::copy_n(from.row(t), from.cols, to.row(t));
@@ -43,9 +46,19 @@ Stage<T>::Stage(const ModelConfig& c, const ProcessMesh& mesh, ParameterSet<T>* 
 template <typename T>
 uint64_t Stage<T>::PlannedBytes(const ModelConfig& config, const ProcessMesh& mesh,
                                 const StageLimits& limits) {
-  Arena counting;
-  const Stage stage(config, mesh, nullptr, OpContext{}, limits, counting);
-  return counting.used();
+  const auto with = [&](int64_t slots) {
+    StageLimits few = limits;
+    few.slots = slots;
+    Arena counting;
+    const Stage stage(config, mesh, nullptr, OpContext{}, few, counting);
+    return counting.used();
+  };
+  // All slots are alike, and multiplied: to lay out those of GPipe, one for each micro-batch, takes memory.
+  const uint64_t none = with(0), each = with(1) - none;
+  const auto slots = static_cast<uint64_t>(limits.slots);
+  return each > (kMostPlannedBytes - std::min(none, kMostPlannedBytes)) / std::max<uint64_t>(slots, 1)
+             ? kMostPlannedBytes
+             : none + slots * each;
 }
 
 template <typename T>
