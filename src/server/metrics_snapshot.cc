@@ -38,6 +38,8 @@ void Metrics::Families::SetLoop(const LoopStats& loop) {
         Number(loop.accepted_tokens));
   Count("hadal_speculative_pauses_total", "Times that a request's guesses paused, as too few came true.",
         Number(loop.guess_pauses));
+  Count("hadal_grammar_waits_total", "Tokens put off to a later step, as what their grammar allows took too long.",
+        Number(loop.mask_waits));
   Count("hadal_preemptions_total", "Requests that lost their cache for a while.", Number(loop.preemptions));
   Count("hadal_prefix_query_tokens_total", "Prompt tokens looked up in the prefix cache.",
           Number(loop.prefix_query_tokens));

@@ -50,6 +50,7 @@ TEST(Metrics, SnapshotsBecomeGaugesAndCountersThatDoNotDouble) {
   loop.free_blocks = 4;
   loop.cached_blocks = 1;
   loop.generated_tokens = 40;
+  loop.mask_waits = 5;
   snapshot.server.timeouts = 2;
   metrics.Exposition(snapshot);
   loop.generated_tokens = 44;
@@ -57,6 +58,7 @@ TEST(Metrics, SnapshotsBecomeGaugesAndCountersThatDoNotDouble) {
   EXPECT_THAT(text, HasSubstr("hadal_requests_running 3"));
   EXPECT_THAT(text, HasSubstr("hadal_cache_usage_ratio 0.5"));
   EXPECT_THAT(text, HasSubstr("hadal_generated_tokens_total 44"));
+  EXPECT_THAT(text, HasSubstr("hadal_grammar_waits_total 5"));
   EXPECT_THAT(text, HasSubstr("hadal_http_timeouts_total 2"));
   EXPECT_THAT(text, HasSubstr("hadal_build_info{version=\"1.2.3\"} 1"));
 }

@@ -235,7 +235,10 @@ void Call::Deliver(size_t index, const TokenEvent& event, const Usage& usage) {
   choice.usage = usage;
   ChoiceText::Out out;
   if (event.token >= 0) out = choice.text.Push(event.token);
-  if (!HoldAll(event, out.delta)) return Fail(TooManyResponses());
+  if (!HoldAll(event, out.delta)) {
+    if (event.finished) NoteFinish(Word(event.reason, choice.calls > 0));  // no event comes that could say so
+    return Fail(TooManyResponses());
+  }
   if (event.token >= 0) TakeToken(choice, event);
   TakeText(choice, std::move(out.delta));
   if (out.stopped) {

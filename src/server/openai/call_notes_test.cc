@@ -85,5 +85,16 @@ TEST_F(CallNotes, ClientsThatLeaveAndFailuresHaveWordsOfTheirOwn) {
   EXPECT_EQ(ends_, (std::vector<std::string>{"cancelled", "error", "cancelled"}));
 }
 
+TEST_F(CallNotes, AnAnswerThatEndsWhereNoRoomIsLeftIsCountedOnce) {
+  api_.context.responses = std::make_shared<ByteRoom>(0);
+  const auto writer = Chat(R"(, "logprobs": true, "top_logprobs": 20)");
+  api_.backend.Token(0, Id("a"));
+  const size_t each = api_.context.responses->used();
+  for (size_t i = 1; i < kFairResponseBytes / each; ++i) api_.backend.Token(0, Id("a"));
+  EXPECT_TRUE(ends_.empty());
+  api_.backend.Token(0, Id("a"), true);
+  EXPECT_EQ(ends_, std::vector<std::string>{"length"});
+}
+
 }  // namespace
 }  // namespace hadal::openai
