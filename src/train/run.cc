@@ -79,6 +79,7 @@ class Run {
     }
     RETURN_IF_ERROR(Agree(world_, loaded, "loaded"));
     RETURN_IF_ERROR(Restore());
+    if (trainer_->step() < options_.trainer.rate.total_steps) RETURN_IF_ERROR(store_.CheckPlace(*trainer_));
     Status opened;
     if (leads()) {
       Result<RunLog> log = RunLog::Open(options_.out, trainer_->step());
@@ -127,8 +128,10 @@ class Run {
       for (const std::string& skipped : choice.skipped) Note(skipped);
       return {};
     }
-    const std::vector<int64_t> steps = leads() ? ListCheckpointSteps(options_.out / "checkpoints") : std::vector<int64_t>();
-    ASSIGN_OR_RETURN(const int64_t step, FromFirst(world_, steps.empty() ? -1 : steps.front(), "start"));
+    Result<std::vector<int64_t>> steps;
+    if (leads()) steps = FindCheckpointSteps(options_.out / "checkpoints");
+    RETURN_IF_ERROR(Agree(world_, steps ? Status() : Status(tl::unexpected(steps.error())), "list of checkpoints"));
+    ASSIGN_OR_RETURN(const int64_t step, FromFirst(world_, steps->empty() ? -1 : steps->front(), "start"));
     if (step < 0) return {};
     return FailedPrecondition("{} holds a run already, at {}; go on with it (--resume), or choose another folder",
                               options_.out.string(), StepFolderName(step));

@@ -145,6 +145,27 @@ Status CheckpointStore::Finish(Manifest manifest, const Path& partial) {
 }
 
 template <typename T>
+Status CheckpointStore::CheckPlace(Trainer<T>& trainer) const {
+  Communicator& world = trainer.mesh().world();
+  int64_t bytes = 0;
+  for (const Owned<T>& o : OwnedState(trainer)) bytes += static_cast<int64_t>(o.numbers.size_bytes());
+  RETURN_IF_ERROR(world.AllReduceSum(std::span(&bytes, 1), "bytes of a checkpoint"));
+  const auto mine = [&]() -> Status {
+    if (world.rank() == 0) {
+      ASSIGN_OR_RETURN(const uint64_t free, FreeDiskBytes(dir_));
+      if (static_cast<uint64_t>(bytes) > free)
+        return ResourceExhausted("a checkpoint takes {:.3f} GB, and {:.3f} GB are free in {}; make room there (a new "
+                                 "one is whole before an older one goes), or choose another disk",
+                                 static_cast<double>(bytes) / 1e9, static_cast<double>(free) / 1e9, dir_.string());
+    }
+    // It goes again at once.
+    const Result<AtomicFile> probe = AtomicFile::Create(dir_ / fmt::format("probe-{:05d}", world.rank()));
+    return probe ? Status() : Status(tl::unexpected(probe.error()));
+  };
+  return Agree(world, mine(), "place for checkpoints");
+}
+
+template <typename T>
 Status CheckpointStore::Save(Trainer<T>& trainer, const std::string& data_cursor) {
   Communicator& world = trainer.mesh().world();
   const Path partial = dir_ / (StepFolderName(trainer.step()) + kPartialEnding);
@@ -261,7 +282,10 @@ Status SetAside(const Path& folder) {
 
 Result<CheckpointStore::Choice> CheckpointStore::Choose(Communicator& world) const {
   const bool leads = world.rank() == 0;
-  const std::vector<int64_t> steps = leads ? ListCheckpointSteps(dir_) : std::vector<int64_t>();
+  Result<std::vector<int64_t>> listed;
+  if (leads) listed = FindCheckpointSteps(dir_);
+  RETURN_IF_ERROR(Agree(world, listed ? Status() : Status(tl::unexpected(listed.error())), "list of checkpoints"));
+  const std::vector<int64_t>& steps = *listed;
   Choice choice;
   std::vector<Path> damaged;
   for (size_t i = 0;; ++i) {
@@ -309,6 +333,7 @@ Result<Path> CheckpointStore::Newest() const {
 }
 
 #define HADAL_INSTANTIATE(T)                                                  \
+  template Status CheckpointStore::CheckPlace<T>(Trainer<T>&) const;          \
   template Status CheckpointStore::Save<T>(Trainer<T>&, const std::string&);  \
   template Result<Manifest> CheckpointStore::Load<T>(const Path&, Trainer<T>&, bool);
 HADAL_INSTANTIATE(float)

@@ -21,6 +21,11 @@ class CheckpointStore {
   template <typename T>
   Status Save(Trainer<T>& trainer, const std::string& data_cursor);
 
+  /// Whether a checkpoint of this trainer has room in the folder and every rank may write there, before work is
+  /// done that could not be kept. All ranks together; nothing stays. kResourceExhausted, or the file's error.
+  template <typename T>
+  Status CheckPlace(Trainer<T>& trainer) const;
+
   /// Restores step and numbers from a checkpoint of any mesh; all ranks together. Returns its manifest.
   /// Where adapters are trained the parameters are to be the model's folder's before. The loss scale is restored where
   /// the precision is the checkpoint's. kInvalidArgument: it is of another model, or of other adapters; kDataLoss: an

@@ -285,6 +285,47 @@ TEST(Checkpoint, FoldersOfOtherNamesAreNoneAndLeftoversGo) {
   EXPECT_TRUE(std::filesystem::exists(dir.path() / "step-00000001" / kManifestName));
 }
 
+TEST(Checkpoint, WhatCannotBeLookedIntoIsNotPassedOverInSilence) {
+  const TempDir dir;
+  SaveTwo(dir.path());
+  // As without permissions, which root has everywhere: a link to itself.
+  std::filesystem::create_directory_symlink("step-00000003", dir.path() / "step-00000003");
+  EXPECT_EQ(ListCheckpointSteps(dir.path()), (std::vector<int64_t>{3, 2, 1}));
+  const auto choice = ChooseOn(2, dir.path());
+  ASSERT_FALSE(choice);
+  EXPECT_NE(choice.error().message.find("step-00000003"), std::string::npos) << choice.error().message;
+  EXPECT_NE(choice.error().code, Code::kDataLoss);
+  std::filesystem::create_directory_symlink("all", dir.path() / "all");
+  const auto all = ChooseOn(2, dir.path() / "all");
+  ASSERT_FALSE(all);
+  EXPECT_NE(all.error().message.find("cannot list " + (dir.path() / "all").string()), std::string::npos)
+      << all.error().message;
+}
+
+TEST(Checkpoint, RoomAndPermissionAreLookedAtBeforeTheFirstUpdate) {
+  const TempDir dir;
+  const auto check = [](int ranks, const Path& place) {
+    return RunRanks(ranks, std::chrono::seconds(60), [&](Communicator& world) -> Status {
+      ASSIGN_OR_RETURN(const auto mesh, ProcessMesh::Create(world, {.data = ranks}));
+      ThreadPool pool(1);
+      ASSIGN_OR_RETURN(const auto trainer,
+                       Trainer<float>::Create(EightWays(), *mesh, pool, SmallOptions(Compute::kF32)));
+      return CheckpointStore(place, 2).CheckPlace(*trainer);
+    });
+  };
+  for (const int ranks : {1, 2}) EXPECT_TRUE(check(ranks, dir.path())) << ranks;
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+  const Status unwritable = check(2, dir.path() / "none");
+  ASSERT_FALSE(unwritable);
+  EXPECT_NE(unwritable.error().message.find("none"), std::string::npos) << unwritable.error().message;
+  // A file system without room.
+  const Status full = check(2, "/proc/self");
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().code, Code::kResourceExhausted);
+  EXPECT_NE(full.error().message.find("0.000 GB are free in /proc/self"), std::string::npos)
+      << full.error().message;
+}
+
 /// A checkpoint of one file with the given pieces, of as many zeros each.
 void WritePieces(const Path& dir, const std::vector<StatePiece>& pieces) {
   std::filesystem::create_directories(dir);

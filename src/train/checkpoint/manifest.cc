@@ -123,18 +123,28 @@ Result<Manifest> LoadManifest(const Path& step_dir) {
   return ParseManifest(text, path.string());
 }
 
-std::vector<int64_t> ListCheckpointSteps(const Path& dir) {
+Result<std::vector<int64_t>> FindCheckpointSteps(const Path& dir) {
   std::vector<int64_t> steps;
   std::error_code error;
-  for (std::filesystem::directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
+  std::filesystem::directory_iterator at(dir, error);
+  if (error == std::errc::no_such_file_or_directory) return steps;
+  for (; !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
     const std::string name = at->path().filename().string();
     int64_t step = 0;
     if (!name.starts_with(kStepPrefix) || !ParseNumber(std::string_view(name).substr(kStepPrefix.size()), step)) continue;
-    std::error_code absent;
-    if (name == StepFolderName(step) && std::filesystem::exists(at->path() / kManifestName, absent)) steps.push_back(step);
+    if (name != StepFolderName(step)) continue;
+    // One that cannot be looked into (permissions) may be one, and the
+    // newest: passed over in silence, an older one would take its place.
+    std::error_code unknown;
+    if (std::filesystem::exists(at->path() / kManifestName, unknown) || unknown) steps.push_back(step);
   }
+  if (error) return FailedPrecondition("cannot list {}: {}", dir.string(), error.message());
   std::ranges::sort(steps, std::greater());
   return steps;
+}
+
+std::vector<int64_t> ListCheckpointSteps(const Path& dir) {
+  return FindCheckpointSteps(dir).value_or(std::vector<int64_t>());
 }
 
 std::vector<Path> ListCheckpoints(const Path& dir) {

@@ -44,6 +44,9 @@ Result<Manifest> LoadManifest(const Path& step_dir);
 
 /// Steps of the complete checkpoints in `dir`, the newest first; what was not finished does not count, nor do folders of
 /// other names.
+/// kFailedPrecondition: the folder is there and cannot be listed.
+Result<std::vector<int64_t>> FindCheckpointSteps(const Path& dir);
+/// The same where a folder that cannot be listed has none.
 std::vector<int64_t> ListCheckpointSteps(const Path& dir);
 /// Their folders.
 std::vector<Path> ListCheckpoints(const Path& dir);
