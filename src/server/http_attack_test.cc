@@ -343,6 +343,33 @@ TEST_F(HttpAttack, ManyLargeBodiesAtOnceAreBounded) {
   EXPECT_EQ(b.Ask(Post("/post", std::string(300, 'x'))).status, 200);
 }
 
+TEST_F(HttpAttack, BodiesThatAreOnlyAnnouncedHoldLittle) {
+  options_.max_total_body_bytes = options_.parser.max_body_bytes = 1 << 20;
+  Start();
+  std::deque<Client> idle;
+  for (int i = 0; i < 4; ++i) {
+    const char* framing = i % 2 == 0 ? "Content-Length: 800000\r\n\r\n" : "Transfer-Encoding: chunked\r\n\r\n";
+    idle.emplace_back(port(), Usual());
+    idle.back().Send(std::string("POST /post HTTP/1.1\r\n") + kHost + framing);
+  }
+  EXPECT_TRUE(Eventually([&] { return server_->stats().requests_in_flight == 4; }));
+  EXPECT_EQ(Attack(Post("/post", std::string(700'000, 'x'))).body, "700000");
+  // What has come counts: a body that finds its first room and no more is refused on its way.
+  EXPECT_EQ(Attack(Post("/keep", std::string(700'000, 'x'))).body, "kept");
+  const Reply refused = Attack(Post("/post", std::string(400'000, 'x')));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.Header("retry-after"), "1");
+  EXPECT_EQ(Attack(Post("/post", std::string(60'000, 'x'))).body, "60000") << "its room is free again";
+  {
+    std::lock_guard lock(mutex_);
+    kept_.clear();
+  }
+  idle.front().Send(std::string(800'000, 'x'));
+  EXPECT_EQ(idle.front().ReadReply().body, "800000");
+  idle.clear();
+  EXPECT_TRUE(StillGood());
+}
+
 TEST_F(HttpAttack, BodiesThatHandlersKeepCountUntilTheyAreGone) {
   options_.max_total_body_bytes = 1000;
   Start();
@@ -355,10 +382,10 @@ TEST_F(HttpAttack, BodiesThatHandlersKeepCountUntilTheyAreGone) {
     kept_.clear();
   }
   EXPECT_EQ(b.Ask(Post("/post", std::string(300, 'x'))).status, 200);
-  // A chunked body takes what it may be, then what it is.
+  // A chunked body takes 64 KiB, or what it may be, then what it is.
   const std::string chunked = std::string("POST /keep HTTP/1.1\r\n") + kHost +
                               "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n";
-  EXPECT_EQ(a.Ask(chunked).status, 503) << "it may be as long as the limit of a body";
+  EXPECT_EQ(a.Ask(chunked).status, 503) << "it takes the first room of a body";
   server_ = nullptr;
   options_.parser.max_body_bytes = 900;
   Start();

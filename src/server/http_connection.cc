@@ -17,6 +17,10 @@ constexpr int kMaxRounds = 8;
 // A refused request's body up to this size is read, so that the connection can go on; beyond, it is closed.
 constexpr uint64_t kMaxReadToRefuse = 16 << 10;
 
+// Of the room for bodies, when a body begins.
+constexpr size_t kFirstBodyBytes = 64 << 10;
+constexpr const char* kNoBodyRoom = "Too many request bodies are arriving or waiting; try again shortly.";
+
 std::string LocalAddress(const Tcp::socket& socket) {
   boost::system::error_code error;
   const auto endpoint = socket.local_endpoint(error);
@@ -240,6 +244,7 @@ void Connection::Parse(std::string_view bytes) {
       request_start_ = Clock::now();
       SetDeadline(request_start_ + server_.options.header_timeout);
     }
+    if (phase_ == Phase::kBody && !GrowBodyRoom(bytes.size())) return;
     const auto used = parser_->Feed(bytes);
     if (!used) return RefuseAndClose(used.error().status, used.error().message);
     bytes.remove_prefix(*used);
@@ -337,8 +342,23 @@ void Connection::Reserve(HttpRequest& request) {
   }
   counted_ = true;
   body_room_ = ByteRoom::Share(server_.bodies);
-  if (!body_room_.TrySet(parser_->chunked() ? limit : parser_->content_length()))
-    Defer(503, "Too many request bodies are arriving or waiting; try again shortly.", retry);
+  most_body_ = parser_->chunked() ? limit : parser_->content_length();
+  // No more than that: who announces a long body and sends none of it would hold the room of others.
+  if (!body_room_.TrySet(std::min(most_body_, kFirstBodyBytes))) Defer(503, kNoBodyRoom, retry);
+}
+
+/// Takes room for `more` bytes of the body before they are kept. False: there is none, and the request is refused.
+bool Connection::GrowBodyRoom(size_t more) {
+  if (deferred_) return true;  // it is read to be refused, and short
+  // Twice as much, since the memory of a body that grows may be.
+  const size_t held = body_room_.bytes(), wanted = 2 * (parser_->request().body.size() + more);
+  if (held >= most_body_ || wanted <= held) return true;
+  if (body_room_.TrySet(std::min(most_body_, wanted))) return true;
+  BeginExchange(route_, false);
+  parser_ = nullptr;  // and the body with it
+  body_room_ = {};
+  Refuse(503, kNoBodyRoom, {{"retry-after", "1"}});
+  return false;
 }
 
 /// The request is whole: to its handler, or the refusal that waited for its body.

@@ -100,6 +100,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool OnHeader();                     // false: answered already
   void Decide(HttpRequest& request);   // sets route_, or deferred_
   void Reserve(HttpRequest& request);  // takes the request into the server's limits, or sets deferred_
+  bool GrowBodyRoom(size_t more);
   void Defer(int status, std::string message, HttpHeaders headers = {}, std::string code = "");
   void Dispatch();
   void OnPeerEnd();
@@ -131,6 +132,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point request_start_;
 
   ByteRoom::Share body_room_;              // for the body that arrives; then it is the request's
+  size_t most_body_ = 0;                   // bytes that it may have
   std::unique_ptr<RequestParser> parser_;  // from a request's first byte until its handler is called
   std::string early_;                      // bytes of following requests
   std::string out_;                        // to write, from out_done_ on
