@@ -42,9 +42,10 @@ cleanup() {
 }
 trap 'cleanup; rm -rf "$work"' EXIT
 
+# start_server MODEL THREADS; 0: all processors.
 start_server() {
   rm -f "$work/ready"
-  "$hadal" serve --model "$1" --state "$work/state" --listen 127.0.0.1:0 --name bench --ready-file "$work/ready" \
+  "$hadal" serve --model "$1" --threads "$2" --state "$work/state" --listen 127.0.0.1:0 --name bench --ready-file "$work/ready" \
     --context 1024 --max-running 16 > "$out/serve.log" 2>&1 &
   server=$!
   until [[ -f $work/ready ]]; do
@@ -59,12 +60,19 @@ start_server() {
 number() { awk -v key="\"$2\":" -v nth="${3:-1}" '$1 == key && ++n == nth { gsub(/,/, "", $2); print $2; exit }' "$1"; }
 median() { sort -g | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
 
+# What the server adds is its own and the client's work; an engine on all processors would lose a step to either, so here
+# it leaves one free. A short prompt, since a long one's time differs by more than what is to be found.
+spare=$(($(nproc) > 1 ? $(nproc) - 1 : 1))
 for model in "${models[@]}"; do
   name=$(basename "$model")
-  start_server "$model"
-  client=(--url "$url" --ca "$work/state/ca.crt" --token-file "$work/token" --model bench)
   echo "== $name"
-  "$overhead" "${client[@]}" --model-dir "$model" --requests $((4 * rounds)) | tee "$out/$name-overhead.txt"
+  start_server "$model" $spare
+  client=(--url "$url" --ca "$work/state/ca.crt" --token-file "$work/token" --model bench)
+  "$overhead" "${client[@]}" --model-dir "$model" --requests $((12 * rounds)) --input 16 --output 64 --threads $spare |
+    tee "$out/$name-overhead.txt"
+  cleanup
+  start_server "$model" 0
+  client=(--url "$url" --ca "$work/state/ca.crt" --token-file "$work/token" --model bench)
   "$overhead" "${client[@]}" --model-dir "$model" --requests "$rounds" --concurrency 16 | tee "$out/$name-overhead-16.txt"
   : > "$out/$name-shares.txt"
   for ((round = 0; round < rounds; ++round)); do
